@@ -56,30 +56,30 @@ const _: () = assert!(COUNTERS_BYTES <= 4096);
 
 impl Counters {
     pub const fn new() -> Counters {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
+    X
         Counters {
-            magic: ZERO,
+            magic: AtomicU64::new(0),
             version: AtomicU32::new(0),
             pid: AtomicU32::new(0),
-            malloc_calls: ZERO,
-            calloc_calls: ZERO,
-            realloc_calls: ZERO,
-            aligned_calls: ZERO,
-            free_calls: ZERO,
-            in_use_bytes: ZERO,
-            in_use_chunks: ZERO,
-            peak_bytes: ZERO,
-            arenas: ZERO,
-            heap_bytes: ZERO,
-            heap_peak_bytes: ZERO,
-            mapped_bytes: ZERO,
-            mapped_peak_bytes: ZERO,
-            brk_calls: ZERO,
-            mmap_calls: ZERO,
-            munmap_calls: ZERO,
-            mremap_calls: ZERO,
-            madvise_calls: ZERO,
-            mprotect_calls: ZERO,
+            malloc_calls: AtomicU64::new(0),
+            calloc_calls: AtomicU64::new(0),
+            realloc_calls: AtomicU64::new(0),
+            aligned_calls: AtomicU64::new(0),
+            free_calls: AtomicU64::new(0),
+            in_use_bytes: AtomicU64::new(0),
+            in_use_chunks: AtomicU64::new(0),
+            peak_bytes: AtomicU64::new(0),
+            arenas: AtomicU64::new(0),
+            heap_bytes: AtomicU64::new(0),
+            heap_peak_bytes: AtomicU64::new(0),
+            mapped_bytes: AtomicU64::new(0),
+            mapped_peak_bytes: AtomicU64::new(0),
+            brk_calls: AtomicU64::new(0),
+            mmap_calls: AtomicU64::new(0),
+            munmap_calls: AtomicU64::new(0),
+            mremap_calls: AtomicU64::new(0),
+            madvise_calls: AtomicU64::new(0),
+            mprotect_calls: AtomicU64::new(0),
         }
     }
 }

@@ -1,1 +1,186 @@
+//! The allocator's only way to the kernel: pages, the break, the futex, one write and the auxiliary vector.
+//!
+//! One function per system call, each returning what it did. Calls go straight to the kernel, so that `errno` is never
+//! touched; the break alone goes through the C library, which keeps its own copy of it (see `brk`).
+//!
+//! # Safety
+//! The functions that change mappings are unsafe: the caller owns the range it names. Numbers and constants come from
+//! `linux-raw-sys`; the machine-dependent instruction is in `arch`.
+#![no_std]
+#![warn(missing_docs)]
 
+mod arch;
+pub mod brk;
+pub mod env;
+pub mod thread;
+
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use linux_raw_sys::general as k;
+
+/// A refusal by the kernel: the error number, positive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Errno(pub i32);
+
+/// `ENOMEM`, for callers that refuse by themselves.
+pub const ENOMEM: i32 = linux_raw_sys::errno::ENOMEM as i32;
+/// `EINVAL`.
+pub const EINVAL: i32 = linux_raw_sys::errno::EINVAL as i32;
+
+type Result<T> = core::result::Result<T, Errno>;
+
+#[inline]
+fn call(number: u32, args: [usize; 6]) -> Result<usize> {
+    // SAFETY: the numbers and arguments are those of the typed functions below, whose own contracts cover the effects.
+    let value = unsafe { arch::syscall(number as usize, args) };
+    if value > -4096isize as usize { Err(Errno(-(value as isize) as i32)) } else { Ok(value) }
+}
+
+/// The page size in bytes, read from the auxiliary vector once.
+#[inline]
+pub fn page_size() -> usize {
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    match PAGE.load(Relaxed) {
+        0 => {
+            let size = env::auxv(env::AT_PAGESZ);
+            let size = if size.is_power_of_two() { size } else { 4096 };
+            PAGE.store(size, Relaxed);
+            size
+        }
+        size => size,
+    }
+}
+
+/// `bytes` rounded up to whole pages; `None` past the end of the address space.
+#[inline]
+pub fn pages_up(bytes: usize) -> Option<usize> {
+    let page = page_size();
+    Some(bytes.checked_add(page - 1)? & !(page - 1))
+}
+
+/// `mmap(hint, bytes, RW or NONE, PRIVATE|ANONYMOUS)`: fresh zeroed pages, wherever the kernel puts them. A hint of 0 is none.
+pub fn map(hint: usize, bytes: usize, access: Access) -> Result<usize> {
+    let flags = k::MAP_PRIVATE | k::MAP_ANONYMOUS | if access == Access::None { k::MAP_NORESERVE } else { 0 };
+    call(k::__NR_mmap, [hint, bytes, access.bits(), flags as usize, usize::MAX, 0])
+}
+
+/// What a mapping may be used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Address space only.
+    None,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+impl Access {
+    fn bits(self) -> usize {
+        match self {
+            Access::None => 0,
+            Access::ReadWrite => (k::PROT_READ | k::PROT_WRITE) as usize,
+        }
+    }
+}
+
+/// `mmap(NULL, bytes, RW, SHARED, fd)`: a file's first bytes as shared memory.
+pub fn map_file(fd: i32, bytes: usize) -> Result<usize> {
+    call(k::__NR_mmap, [0, bytes, Access::ReadWrite.bits(), k::MAP_SHARED as usize, fd as usize, 0])
+}
+
+/// `munmap`. Fails with ENOMEM where a mapping would be split past the process's limit of mappings.
+///
+/// # Safety
+/// Nothing may use the range afterwards.
+pub unsafe fn unmap(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_munmap, [address, bytes, 0, 0, 0, 0]).map(drop)
+}
+
+/// `mremap`, in place only or wherever it fits; returns the new address.
+///
+/// # Safety
+/// The range is a whole mapping of the caller's; where it moves, nothing may use the old address.
+pub unsafe fn remap(address: usize, old_bytes: usize, new_bytes: usize, may_move: bool) -> Result<usize> {
+    let flags = if may_move { k::MREMAP_MAYMOVE as usize } else { 0 };
+    call(k::__NR_mremap, [address, old_bytes, new_bytes, flags, 0, 0])
+}
+
+/// `mprotect`.
+///
+/// # Safety
+/// The range is the caller's, and with `Access::None` nothing may use it afterwards.
+pub unsafe fn protect(address: usize, bytes: usize, access: Access) -> Result<()> {
+    call(k::__NR_mprotect, [address, bytes, access.bits(), 0, 0, 0]).map(drop)
+}
+
+/// `madvise(MADV_DONTNEED)`: the pages go back to the kernel at once and read as zero afterwards.
+///
+/// # Safety
+/// The range is the caller's, and its contents are nobody's.
+pub unsafe fn discard(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_DONTNEED as usize, 0, 0, 0]).map(drop)
+}
+
+/// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`: what `/proc/PID/maps` calls the range. Older kernels refuse; that's no loss.
+pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
+    use linux_raw_sys::prctl::{PR_SET_VMA, PR_SET_VMA_ANON_NAME};
+    let words = [PR_SET_VMA as usize, PR_SET_VMA_ANON_NAME as usize, address, bytes, text.as_ptr() as usize, 0];
+    let _ = call(k::__NR_prctl, words);
+}
+
+/// Sleeps while `*word == expected`; returns early now and then, so callers look again.
+pub fn futex_wait(word: &AtomicU32, expected: u32) {
+    let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, 0, 0, 0]);
+}
+
+/// Wakes one sleeper on `word`.
+pub fn futex_wake_one(word: &AtomicU32) {
+    let op = (k::FUTEX_WAKE | k::FUTEX_PRIVATE_FLAG) as usize;
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, 1, 0, 0, 0]);
+}
+
+/// One `write(2)` to standard error.
+pub fn write_error(text: &[u8]) {
+    let _ = call(k::__NR_write, [2, text.as_ptr() as usize, text.len(), 0, 0, 0]);
+}
+
+/// `open(path, O_RDWR|O_CLOEXEC)`.
+///
+/// # Safety
+/// `path` points to a NUL-terminated string.
+pub unsafe fn open(path: *const u8) -> Result<i32> {
+    let flags = (k::O_RDWR | k::O_CLOEXEC) as usize;
+    let at_cwd = k::AT_FDCWD as isize as usize;
+    call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `close`.
+pub fn close(fd: i32) {
+    let _ = call(k::__NR_close, [fd as usize, 0, 0, 0, 0, 0]);
+}
+
+/// The process id.
+pub fn process_id() -> u32 {
+    call(k::__NR_getpid, [0; 6]).map_or(0, |id| id as u32)
+}
+
+/// The kernel's id of this thread.
+pub fn thread_id() -> u32 {
+    call(k::__NR_gettid, [0; 6]).map_or(0, |id| id as u32)
+}
+
+/// Processors that this process may run on; 1 where the kernel won't say.
+pub fn processors() -> usize {
+    let mut mask = [0u64; 128];
+    let words = [0, size_of_val(&mask), mask.as_mut_ptr() as usize, 0, 0, 0];
+    match call(k::__NR_sched_getaffinity, words) {
+        Ok(bytes) => mask.iter().take(bytes / 8).map(|word| word.count_ones() as usize).sum::<usize>().max(1),
+        Err(_) => 1,
+    }
+}
+
+/// Nanoseconds of the monotonic clock: only as a last source of chance.
+pub fn clock_nanos() -> u64 {
+    let mut time = [0u64; 2];
+    let _ = call(k::__NR_clock_gettime, [k::CLOCK_MONOTONIC as usize, time.as_mut_ptr() as usize, 0, 0, 0, 0]);
+    time[0].wrapping_mul(1_000_000_000).wrapping_add(time[1])
+}

@@ -1,0 +1,67 @@
+//! x86-64: the thread's word is an initial-exec thread-local, two loads away and never a call. Stable Rust has no way to ask
+//! for that model, so the symbol is defined and read in assembly. It is one word, so that the library can be loaded late into
+//! the small spare room that the loader keeps for such variables. The linker shortens the access in static programs.
+//!
+//! # Safety
+//! Only this file touches the symbol; it is a plain word of the calling thread.
+
+use crate::cache::{EMPTY, Head};
+use core::arch::{asm, global_asm};
+
+global_asm!(
+    ".pushsection .tdata.heapglass,\"awT\",@progbits",
+    ".balign 8",
+    ".globl heapglass_thread_word",
+    ".hidden heapglass_thread_word",
+    ".type heapglass_thread_word, @object",
+    ".size heapglass_thread_word, 8",
+    "heapglass_thread_word:",
+    ".quad {empty}",
+    ".popsection",
+    empty = sym EMPTY,
+);
+
+/// The thread's cache, or whatever stands in its place.
+#[inline(always)]
+pub fn word() -> *mut Head {
+    let word: *mut Head;
+    // SAFETY: reads this thread's word. `readonly`, not `nomem`: it changes when the thread gets its cache.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + heapglass_thread_word@GOTTPOFF]",
+            "mov {0}, qword ptr fs:[{0}]",
+            out(reg) word,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    word
+}
+
+/// Puts another cache in place.
+pub fn set_word(word: *mut Head) {
+    // SAFETY: writes this thread's word.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + heapglass_thread_word@GOTTPOFF]",
+            "mov qword ptr fs:[{0}], {1}",
+            out(reg) _,
+            in(reg) word,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// A number that no other living thread has: the page of its thread pointer.
+pub fn thread_mark() -> u32 {
+    let at: usize;
+    // SAFETY: the first word behind the thread pointer is the thread pointer itself, by the ABI.
+    unsafe { asm!("mov {}, qword ptr fs:[0]", out(reg) at, options(pure, readonly, nostack, preserves_flags)) };
+    (at >> 12) as u32 & 0x3fff_ffff
+}
+
+/// Asks for the cache line of an address that will be read soon; harmless for any address.
+#[inline(always)]
+pub fn prefetch(at: usize) {
+    // SAFETY: a prefetch never faults.
+    unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at as *const i8) }
+}

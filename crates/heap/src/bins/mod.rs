@@ -1,0 +1,176 @@
+//! The bins: where an arena keeps its free chunks.
+//!
+//! | bin | sizes | order | neighbours merged |
+//! |---|---|---|---|
+//! | fast | each multiple of 16 from 32 to 128 | last in, first out | no |
+//! | unsorted | any, freed lately | newest first | yes |
+//! | small | each multiple of 16 below 1,024 | oldest first | yes |
+//! | large | 16 steps to a doubling | by size | yes |
+//!
+//! Fast chunks count as in use for their neighbours. All others are in state Free, carry their size at their end and have
+//! no free neighbour (except where the two together would be longer than a header can say).
+
+pub mod fast;
+pub mod large;
+pub mod small;
+
+use crate::chunk::{Chunk, State};
+use crate::die;
+use crate::list::{self, Link, Span};
+use crate::size::SMALL_MAX;
+use large::Large;
+use small::Small;
+
+/// The bins of one arena but the fast ones.
+#[repr(C)]
+pub struct Bins {
+    pub unsorted: Link,
+    pub small: Small,
+    pub large: Large,
+    /// Chunks and bytes in these three.
+    pub count: usize,
+    pub bytes: usize,
+}
+
+/// Steps of one call through the unsorted bin, at most.
+pub const UNSORTED_STEPS: usize = 512;
+
+/// The link of a chunk in a bin.
+pub fn link_of(chunk: Chunk) -> *mut Link {
+    chunk.user() as *mut Link
+}
+
+/// The chunk of a link.
+pub fn chunk_of(link: *mut Link) -> Chunk {
+    Chunk::from_user(link as usize)
+}
+
+/// The chunk of a link found in a bin, its header proven.
+fn proven(link: *mut Link) -> Chunk {
+    let chunk = chunk_of(link);
+    if !chunk.is(State::Free) {
+        die::corrupt_header(chunk, "free, in a bin");
+    }
+    chunk
+}
+
+impl Bins {
+    pub const fn unset() -> Bins {
+        Bins { unsorted: Link::unset(), small: Small::unset(), large: Large::unset(), count: 0, bytes: 0 }
+    }
+
+    /// Makes all lists empty. Heads point at themselves, so it is done where they stay.
+    pub fn clear(&mut self) {
+        self.unsorted.clear();
+        self.small.clear();
+        self.large.clear();
+        (self.count, self.bytes) = (0, 0);
+    }
+
+    /// Puts a free chunk, whose header and end are written, into the unsorted bin.
+    ///
+    /// # Safety
+    /// The chunk is in no list; the arena's lock is held.
+    pub unsafe fn put(&mut self, span: &Span, chunk: Chunk) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            large::mark_unsorted(chunk);
+            list::insert(span, &mut self.unsorted, link_of(chunk));
+        }
+        self.count += 1;
+        self.bytes += chunk.size();
+    }
+
+    /// Puts a free chunk into its own bin at once.
+    ///
+    /// # Safety
+    /// As `put`.
+    pub unsafe fn put_sorted(&mut self, span: &Span, chunk: Chunk) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            if chunk.size() < SMALL_MAX {
+                self.small.put(span, chunk);
+            } else {
+                self.large.put(span, chunk);
+            }
+        }
+        self.count += 1;
+        self.bytes += chunk.size();
+    }
+
+    /// Takes a free chunk out of whatever bin it is in.
+    ///
+    /// # Safety
+    /// The chunk is Free; the arena's lock is held.
+    pub unsafe fn remove(&mut self, span: &Span, chunk: Chunk) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            if chunk.size() >= SMALL_MAX {
+                self.large.remove(span, chunk);
+            } else {
+                let emptied = list::remove(span, link_of(chunk));
+                self.small.note_empty(emptied, chunk.size());
+            }
+        }
+        self.count -= 1;
+        self.bytes -= chunk.size();
+    }
+
+    /// A6 step 4: the small bin of exactly this size.
+    ///
+    /// # Safety
+    /// The arena's lock is held.
+    pub unsafe fn take_small(&mut self, span: &Span, size: usize) -> Option<Chunk> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let chunk = self.small.oldest(span, size)?;
+            self.remove(span, chunk);
+            Some(chunk)
+        }
+    }
+
+    /// A6 step 5: the unsorted bin. Looks at the chunks freed lately, oldest first; an exact fit is taken, every other is
+    /// sorted into its bin.
+    ///
+    /// # Safety
+    /// The arena's lock is held.
+    pub unsafe fn take_unsorted(&mut self, span: &Span, size: usize) -> Option<Chunk> {
+        // SAFETY: as the caller promises; each chunk is proven before it is believed.
+        unsafe {
+            for _ in 0..UNSORTED_STEPS {
+                if self.unsorted.is_empty() {
+                    return None;
+                }
+                let chunk = proven(self.unsorted.bk);
+                list::remove(span, link_of(chunk));
+                if chunk.size() == size {
+                    self.count -= 1;
+                    self.bytes -= size;
+                    return Some(chunk);
+                }
+                if chunk.size() < SMALL_MAX {
+                    self.small.put(span, chunk);
+                } else {
+                    self.large.put(span, chunk);
+                }
+            }
+            None
+        }
+    }
+
+    /// A6 step 6: the best fitting chunk of the bins, of any size above.
+    ///
+    /// # Safety
+    /// The arena's lock is held.
+    pub unsafe fn take_best(&mut self, span: &Span, size: usize) -> Option<Chunk> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let chunk = match self.small.oldest_from(span, size) {
+                Some(chunk) => chunk,
+                None => self.large.best(span, size)?,
+            };
+            self.remove(span, chunk);
+            Some(chunk)
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The thread's cache and the two fast paths: what nearly every malloc and free is.
+//!
+//! A thread's word (see `arch`) points at a `Head`. Behind the head of a real cache lie its bins, 16 bytes for each small
+//! class, so a chunk's size is also the offset of its bin. A bin is a position in a magazine: popping takes the slot below
+//! it, pushing fills the slot at it. An empty magazine's slot below reads as null; a full one's position is its limit.
+//!
+//! Two heads are caches only by appearance, and send every call to the slow path without a test of their own: `EMPTY`, what
+//! a thread starts with, and a thread's facade, which stands before its real cache while calls are to be seen or taken
+//! exactly. Both refuse every size, and their parked pointers are a sentinel with an impossible header.
+//!
+//! # Parking
+//! free doesn't look at the header of the chunk it is given: that would wait for memory. It asks for the line, keeps the
+//! pointer and puts away the one kept two calls before. So that nothing slips through, free compares its pointer with the
+//! parked ones (a repeat stops at its own call), and malloc compares what it pops with them (a chunk that is in the cache
+//! and parked was freed twice). Mapped chunks go back to the kernel at once: their pointers stand 16 bytes past a page's
+//! start, and pointers there aren't parked.
+//!
+//! # Safety
+//! A head is used by its own thread only. Slots between a magazine's start and a bin's position hold user pointers of
+//! cached chunks.
+
+use crate::arch;
+use crate::chunk::{Chunk, State, live_cookie};
+use crate::size::*;
+use crate::thread::Thread;
+use core::mem::offset_of;
+
+/// One class of a cache.
+#[repr(C)]
+pub struct Bin {
+    /// The slot that the next push fills.
+    pub top: *mut usize,
+    /// The slot behind the last that may be filled.
+    pub limit: *mut usize,
+}
+
+const _: () = assert!(size_of::<Bin>() == ALIGN);
+
+#[repr(C)]
+pub struct Head {
+    /// Freed pointers that wait to be put away, the newest first.
+    pub parked: [*mut u8; 2],
+    /// Requests below this many bytes may be served from the bins.
+    pub limit: usize,
+    /// The thread that all this belongs to; null in `EMPTY`.
+    pub thread: *mut Thread,
+}
+
+// SAFETY: shared heads are never written.
+unsafe impl Sync for Head {}
+
+/// A head with its bins.
+#[repr(C)]
+pub struct Cache {
+    pub head: Head,
+    pub bins: [Bin; CLASSES],
+}
+
+/// Requests below this take a chunk of an exact class.
+pub const SMALL_LIMIT: usize = SMALL_MAX - OVERHEAD + 1;
+
+/// A chunk that no cookie is valid for: cookies are odd.
+#[repr(C, align(16))]
+struct Sentinel([u64; 4]);
+static SENTINEL_CHUNK: Sentinel = Sentinel([0; 4]);
+
+/// The parked pointer that is none.
+pub const SENTINEL: *mut u8 = (&raw const SENTINEL_CHUNK).cast::<u8>().wrapping_add(HEADER).cast_mut();
+
+impl Head {
+    pub const fn refusing(thread: *mut Thread) -> Head {
+        Head { parked: [SENTINEL; 2], limit: 0, thread }
+    }
+}
+
+/// What a thread starts with.
+pub static EMPTY: Head = Head::refusing(core::ptr::null_mut());
+/// What a thread ends with: whatever its last destructors still allocate and free goes by without a cache.
+pub static ENDED: Head = Head::refusing(core::ptr::null_mut());
+
+/// The bin of an exact class, by chunk size.
+#[inline(always)]
+unsafe fn bin_of(head: *mut Head, size: usize) -> *mut Bin {
+    // SAFETY: the caller's head has bins behind it, and `size` is at most SMALL_MAX.
+    unsafe { head.byte_add(offset_of!(Cache, bins) + size).cast() }
+}
+
+/// malloc's fast path; null where the slow path has to be taken.
+#[inline(always)]
+pub fn take(request: usize) -> *mut u8 {
+    let head = arch::word();
+    // SAFETY: the word is this thread's; see the module's head for what its bins hold.
+    unsafe {
+        if request >= (*head).limit {
+            return core::ptr::null_mut();
+        }
+        let size = ((request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1)).max(MIN_CHUNK);
+        let bin = bin_of(head, size);
+        let slot = (*bin).top.sub(1);
+        let user = *slot;
+        if user == 0 || user == (*head).parked[0] as usize || user == (*head).parked[1] as usize {
+            return core::ptr::null_mut();
+        }
+        let chunk = Chunk::from_user(user);
+        let live = live_cookie(user, size);
+        if chunk.cookie() != live ^ State::Cached as u32 {
+            return core::ptr::null_mut();
+        }
+        (*bin).top = slot;
+        chunk.set_cookie(live);
+        user as *mut u8
+    }
+}
+
+/// free's fast path; `false` where the slow path has to be taken. Nothing has happened then.
+#[inline(always)]
+pub fn park(user: *mut u8) -> bool {
+    let head = arch::word();
+    arch::prefetch((user as usize).wrapping_sub(8));
+    // SAFETY: as in `take`. The parked pointer's header may be read: it was a chunk's, or the sentinel's, or the process
+    // is about to stop at it.
+    unsafe {
+        let [newer, older] = (*head).parked;
+        // Page offset 16 is where mapped chunks start; these, repeats of a parked pointer and null go the exact way.
+        if user.is_null()
+            || user == newer
+            || user == older
+            || (user as usize).wrapping_sub(HEADER) & 0xfff == 0 {
+            return false;
+        }
+        let away = older as usize;
+        let chunk = Chunk::from_user(away);
+        let size = chunk.size();
+        let live = live_cookie(away, size);
+        if chunk.cookie() != live || size > SMALL_MAX {
+            return false;
+        }
+        let bin = bin_of(head, size);
+        let top = (*bin).top;
+        if top == (*bin).limit {
+            return false;
+        }
+        chunk.set_cookie(live ^ State::Cached as u32);
+        *top = away;
+        (*bin).top = top.add(1);
+        (*head).parked = [user, newer];
+        true
+    }
+}

@@ -1,0 +1,267 @@
+//! The proof: walks every heap from its first chunk to its end and holds it against the bins, the depots and the figures.
+//!
+//! What is proven, arena by arena, under its lock:
+//! - chunks tile each heap exactly, each with a header that proves itself;
+//! - P says whether the previous chunk is in a bin, and then `prev_size` is its size;
+//! - no two neighbours are in bins (unless too long to be one chunk);
+//! - every free chunk is in exactly one list, and lists hold nothing else; lists are consistent both ways; a list that its
+//!   bitmap calls empty is, and the other way round; small bins hold their size, large bins their range in rising order;
+//! - every cached chunk of a depot is marked so, and all counters add up.
+
+use crate::arena;
+use crate::bins::{fast::Fast, large};
+use crate::chunk::{A, Chunk, State};
+use crate::die::Line;
+use crate::list::{self, Link, Span};
+use crate::magazine::Magazine;
+use crate::mapped;
+use crate::region::Region;
+use crate::size::*;
+use crate::store::Store;
+use crate::sync::inbox::Item;
+use crate::thread;
+
+/// What a walk counted.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Walked {
+    pub heaps: usize,
+    pub bytes: usize,
+    pub live: usize,
+    pub cached: usize,
+    pub fast: usize,
+    pub free: usize,
+    pub free_bytes: usize,
+    pub fast_bytes: usize,
+    pub faults: usize,
+}
+
+struct Checker<'a> {
+    store: &'a mut Store,
+    walked: Walked,
+    silent: bool,
+}
+
+/// Checks everything; the number of faults found, 0 for a sound heap. The first few are told on standard error, unless
+/// `silent`.
+pub fn check(silent: bool) -> usize {
+    if let Some(thread) = thread::existing() {
+        thread.unpark();
+    }
+    let mut faults = 0;
+    for arena in arena::all() {
+        if let Some(mut guard) = arena.lock(thread::owner()) {
+            faults += check_store(&mut guard, silent).faults;
+        }
+    }
+    mapped::each(|user, base, length| {
+        let chunk = Chunk::from_user(user);
+        if !chunk.is(State::Mapped) || user < base + HEADER || user > base + length {
+            faults += 1;
+            if !silent {
+                Line::new().text("check: the mapped chunk at ").hex(user).text(" has a broken header").warn();
+            }
+        }
+    });
+    faults
+}
+
+/// Checks one store, whose lock the caller has.
+pub fn check_store(store: &mut Store, silent: bool) -> Walked {
+    let mut checker = Checker { store, walked: Walked::default(), silent };
+    checker.heaps();
+    checker.lists();
+    checker.counters();
+    checker.walked
+}
+
+impl Checker<'_> {
+    fn fault(&mut self, at: usize, what: &'static str) {
+        self.walked.faults += 1;
+        if !self.silent && self.walked.faults <= 10 {
+            Line::new().text("check: ").text(what).text(" at ").hex(at).text(" in arena ").number(self.store.arena).warn();
+        }
+    }
+
+    fn heaps(&mut self) {
+        let mut record = self.store.regions;
+        let mut is_current = self.store.top != 0;
+        // SAFETY: the store is locked; its records are whole.
+        while let Some(region) = unsafe { record.as_ref() } {
+            self.heap(region, is_current);
+            is_current = false;
+            self.walked.heaps += 1;
+            self.walked.bytes += region.end - region.start;
+            record = region.next;
+        }
+    }
+
+    fn heap(&mut self, region: &Region, is_current: bool) {
+        let mut chunk = Chunk::at(region.start);
+        let mut before: Option<(Chunk, State)> = None;
+        loop {
+            let Some(state) = chunk.state() else { return self.fault(chunk.address(), "no chunk starts") };
+            let last = state == State::Top || state == State::Fence;
+            let end = if state == State::Top { region.end } else { chunk.next().address() };
+            if end > region.end || end <= chunk.address() || last && end != region.end {
+                return self.fault(chunk.address(), "a chunk runs over its heap's end");
+            }
+            if (chunk.flags() & A != 0) != (self.store.arena != 0) {
+                self.fault(chunk.address(), "the A flag is wrong");
+            }
+            self.neighbours(before, chunk, state);
+            match state {
+                State::Live => self.walked.live += 1,
+                State::Cached => self.walked.cached += 1,
+                State::Fast => {
+                    self.walked.fast += 1;
+                    self.walked.fast_bytes += chunk.size();
+                }
+                State::Free => {
+                    self.walked.free += 1;
+                    self.walked.free_bytes += chunk.size();
+                }
+                State::Mapped => self.fault(chunk.address(), "a mapped chunk lies in a heap"),
+                State::Top if !is_current || chunk.address() != self.store.top => {
+                    self.fault(chunk.address(), "a top that isn't the arena's lies");
+                }
+                State::Fence if is_current => self.fault(chunk.address(), "the current heap has a fence"),
+                State::Top | State::Fence => {}
+            }
+            if last {
+                return;
+            }
+            before = Some((chunk, state));
+            chunk = Chunk::at(end);
+        }
+    }
+
+    fn neighbours(&mut self, before: Option<(Chunk, State)>, chunk: Chunk, state: State) {
+        let prev_is_free = matches!(before, Some((_, State::Free)));
+        if chunk.prev_in_use() == prev_is_free {
+            self.fault(chunk.address(), "P doesn't say what the previous chunk is");
+        }
+        let Some((prev, State::Free)) = before else { return };
+        if !chunk.prev_in_use() && chunk.prev_size() != prev.size() {
+            self.fault(chunk.address(), "prev_size isn't the previous chunk's size");
+        }
+        let fits = prev.size() + chunk.size() <= MAX_CHUNK;
+        if fits && matches!(state, State::Free | State::Top) {
+            self.fault(chunk.address(), "two neighbours are free");
+        }
+    }
+
+    fn lists(&mut self) {
+        let span = self.store.span;
+        let (mut count, mut bytes) = (0, 0);
+        let unsorted = &raw mut self.store.bins.unsorted;
+        self.list(&span, unsorted, &mut |_, chunk| {
+            (count, bytes) = (count + 1, bytes + chunk.size());
+            true
+        });
+        for index in 0..self.store.bins.small.heads.len() {
+            let Some(head) = self.store.bins.small.heads.get_mut(index) else { continue };
+            let (head, is_empty) = (&raw mut *head, head.is_empty());
+            if (self.store.bins.small.map >> index & 1 == 0) != is_empty {
+                self.fault(index * ALIGN, "the small bins' bitmap is wrong for the size");
+            }
+            self.list(&span, head, &mut |_, chunk| {
+                (count, bytes) = (count + 1, bytes + chunk.size());
+                chunk.size() == index * ALIGN
+            });
+        }
+        for index in 0..large::BINS {
+            let (n, b) = self.large(&span, index);
+            (count, bytes) = (count + n, bytes + b);
+        }
+        if (count, bytes) != (self.walked.free, self.walked.free_bytes) {
+            self.fault(count, "the bins don't hold exactly the heaps' free chunks; chunks in bins");
+        }
+        self.fast_and_depots();
+    }
+
+    fn large(&mut self, span: &Span, index: usize) -> (usize, usize) {
+        let (mut count, mut bytes, mut smallest, mut sound) = (0, 0, 0, true);
+        // SAFETY: the store is locked; lists are proven as they are followed.
+        unsafe {
+            self.store.bins.large.each(span, index, |chunk| {
+                sound &= chunk.is(State::Free) && large::index_of(chunk.size()) == index && chunk.size() >= smallest;
+                smallest = chunk.size();
+                (count, bytes) = (count + 1, bytes + chunk.size());
+            });
+        }
+        let listed = self.store.bins.large.map.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1);
+        if !sound || listed != (count > 0) {
+            self.fault(index, "a large bin is out of order, holds a wrong chunk or contradicts its bitmap; bin");
+        }
+        (count, bytes)
+    }
+
+    /// Walks one list both ways at once: `next` proves each step backwards too.
+    fn list(&mut self, span: &Span, head: *mut Link, fits: &mut dyn FnMut(&Self, Chunk) -> bool) {
+        // SAFETY: the store is locked.
+        let mut at = unsafe { list::next(span, head) };
+        while at != head {
+            let chunk = Chunk::from_user(at as usize);
+            if !chunk.is(State::Free) || !fits(self, chunk) {
+                self.fault(chunk.address(), "a bin holds a chunk that doesn't belong there");
+                return;
+            }
+            // SAFETY: as above.
+            at = unsafe { list::next(span, at) };
+        }
+    }
+
+    fn fast_and_depots(&mut self) {
+        let (mut count, mut bytes) = (0, 0);
+        for index in 0..self.store.fast.heads.len() {
+            let mut at = self.store.fast.heads.get(index).copied().unwrap_or(0);
+            while at != 0 {
+                let chunk = Chunk::at(at);
+                if !chunk.is(State::Fast) || chunk.size() != index * ALIGN {
+                    return self.fault(at, "a fast bin holds a chunk that doesn't belong there");
+                }
+                (count, bytes) = (count + 1, bytes + chunk.size());
+                // SAFETY: a proven chunk of a fast bin; the store is locked.
+                at = unsafe { Fast::next(chunk) };
+            }
+        }
+        if (count, bytes) != (self.walked.fast, self.walked.fast_bytes) {
+            self.fault(count, "the fast bins don't hold exactly the heaps' fast chunks; chunks in bins");
+        }
+        let (mut depot_chunks, mut depot_bytes) = (0, 0);
+        for class in 0..self.store.depots.len() {
+            let mut magazine = self.store.depots.get(class).copied().unwrap_or(core::ptr::null_mut());
+            while !magazine.is_null() {
+                // SAFETY: a depot's magazine, and the store is locked.
+                let users = unsafe { Magazine::users(magazine) };
+                for &mut user in users {
+                    let chunk = Chunk::from_user(user);
+                    if !chunk.is(State::Cached) || chunk.size() != class * ALIGN {
+                        self.fault(chunk.address(), "a depot holds a chunk that doesn't belong there");
+                    }
+                    (depot_chunks, depot_bytes) = (depot_chunks + 1, depot_bytes + class * ALIGN);
+                }
+                // SAFETY: as above.
+                magazine = unsafe { *Magazine::next(magazine) };
+            }
+        }
+        if (depot_chunks, depot_bytes) != (self.store.depot_chunks, self.store.depot_bytes) {
+            self.fault(depot_chunks, "the depots' counters are wrong; chunks in depots");
+        }
+        if depot_chunks > self.walked.cached {
+            self.fault(depot_chunks, "the depots hold more chunks than are marked cached; chunks in depots");
+        }
+    }
+
+    fn counters(&mut self) {
+        let store = &*self.store;
+        let right = (store.bins.count, store.bins.bytes) == (self.walked.free, self.walked.free_bytes)
+            && (store.fast.count, store.fast.bytes) == (self.walked.fast, self.walked.fast_bytes)
+            && store.system_bytes == self.walked.bytes
+            && store.system_peak >= store.system_bytes;
+        if !right {
+            let system = self.store.system_bytes;
+            self.fault(system, "the arena's counters don't add up; bytes counted");
+        }
+    }
+}

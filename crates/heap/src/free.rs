@@ -1,0 +1,224 @@
+//! free: the fast path parks the pointer; everything else is here, and exact: a pointer is looked up before its header is
+//! read, and its header is proven before the chunk is believed to be one.
+
+use crate::arena;
+use crate::cache::{self, SENTINEL};
+use crate::chunk::{Chunk, State};
+use crate::die;
+use crate::mapped::{self, Known};
+use crate::policy::POLICY;
+use crate::probe;
+use crate::region;
+use crate::size::*;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread::{self, Thread};
+use core::ptr;
+
+/// Frees what malloc and its kin returned; null is nothing. Keeps `errno`.
+///
+/// # Safety
+/// The pointer is nobody's afterwards.
+#[inline(always)]
+pub unsafe fn free(user: *mut u8) {
+    if !cache::park(user) {
+        free_slow(user);
+    }
+}
+
+/// Frees a chunk whose size the caller knows, and checks that: `size` is what was asked for, or any size that the chunk
+/// could have been asked for with.
+///
+/// # Safety
+/// As `free`.
+#[inline(always)]
+pub unsafe fn free_sized(call: &'static str, user: *mut u8, size: usize) {
+    if user.is_null() {
+        return;
+    }
+    if thread::is_on_fast_path() {
+        let chunk = Chunk::from_user(user as usize);
+        let (length, live) = (chunk.size(), chunk.is(State::Live));
+        if !live || size > length - OVERHEAD || length - OVERHEAD - size > slack(length) {
+            check_size(call, user, size);
+        }
+    } else {
+        check_size(call, user, size);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { free(user) }
+}
+
+/// How much longer than its request a chunk of this many bytes may be: the rounding, a remainder too small to cut off, and
+/// what a class of the cache spans.
+#[inline(always)]
+fn slack(length: usize) -> usize {
+    if length <= SMALL_MAX { 2 * ALIGN + MIN_CHUNK - OVERHEAD } else { length / 4 + MIN_CHUNK }
+}
+
+#[cold]
+#[inline(never)]
+fn check_size(call: &'static str, user: *mut u8, size: usize) {
+    let (usable, slack) = match live(call, user as usize) {
+        Live::Heap(chunk) => (chunk.size() - OVERHEAD, slack(chunk.size())),
+        Live::Mapped { base, length } => {
+            let usable = mapped::usable(user as usize, base, length);
+            // A mapping used again may be up to twice as long as its chunk needs.
+            (usable, usable / 2 + heapglass_os::page_size() + HEADER)
+        }
+    };
+    if size > usable || usable - size > slack {
+        die::wrong_size(call, user as usize, size, usable);
+    }
+}
+
+/// Bytes that the program may use at this pointer: 0 for null, else at least what it asked for, the same until the chunk is
+/// freed or resized. Stops the process if the pointer is no live chunk's.
+pub fn usable(call: &'static str, user: *mut u8) -> usize {
+    if user.is_null() {
+        return 0;
+    }
+    match live(call, user as usize) {
+        Live::Heap(chunk) => chunk.size() - OVERHEAD,
+        Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
+    }
+}
+
+/// Bytes of a chunk in use, with its header and rounding; of a mapping, all of it. For figures.
+pub fn length(user: usize) -> usize {
+    if home_of(user).is_some() {
+        return Chunk::from_user(user).size();
+    }
+    match mapped::look_up(user) {
+        Known::Live { length, .. } => length,
+        _ => 0,
+    }
+}
+
+/// A pointer of the program's, proven to be a live chunk's.
+pub enum Live {
+    Heap(Chunk),
+    Mapped { base: usize, length: usize },
+}
+
+/// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
+pub fn live(call: &'static str, user: usize) -> Live {
+    if let Some(thread) = thread::existing() {
+        if thread.cache.head.parked.contains(&(user as *mut u8)) {
+            // Freed, only not yet put away. The header still says live.
+            thread.unpark();
+        }
+    }
+    if user % ALIGN != 0 {
+        die::invalid(call, user, "not a multiple of 16, as all of ours are");
+    }
+    match home_of(user) {
+        Some(_) => {
+            let chunk = Chunk::from_user(user);
+            if !chunk.is(State::Live) {
+                report_not_live(call, user);
+            }
+            Live::Heap(chunk)
+        }
+        None => match mapped::look_up(user) {
+            Known::Live { base, length } => {
+                mapped::prove(user, length);
+                Live::Mapped { base, length }
+            }
+            Known::Freed => die::freed_before(call, user, "the chunk was a mapping of its own, and went back to the kernel"),
+            Known::No => report_stray(call, user),
+        },
+    }
+}
+
+/// The arena in whose heaps a user pointer lies, with its header readable.
+fn home_of(user: usize) -> Option<usize> {
+    let chunk = Chunk::from_user(user);
+    let home = region::owner(chunk.address())?;
+    arena::holds(home, chunk.address()).then_some(home)
+}
+
+#[cold]
+fn report_stray(call: &'static str, user: usize) -> ! {
+    die::invalid(call, user, "not in any heap, and no mapping of ours")
+}
+
+/// Finds out what a heap pointer is that isn't live: a freed chunk, the inside of one, or a broken header.
+#[cold]
+fn report_not_live(call: &'static str, user: usize) -> ! {
+    let state = Chunk::from_user(user).state();
+    if state.is_none() {
+        if let Some((chunk, state)) = arena::chunk_around(user) {
+            die::interior(call, user, chunk, state);
+        }
+    }
+    die::not_live(call, user, state)
+}
+
+#[cold]
+#[inline(never)]
+fn free_slow(user: *mut u8) {
+    if user.is_null() {
+        return;
+    }
+    let thread = thread::current();
+    let perturb = POLICY.perturb.load(Relaxed) as u8;
+    if perturb != 0 {
+        // SAFETY: `usable` proves the chunk; its bytes are nobody's now.
+        unsafe { ptr::write_bytes(user, perturb, usable("free", user)) };
+    }
+    let Some(thread) = thread else { return put_away(None, user as usize) };
+    let takes_exactly = POLICY.always_slow() || !ptr::eq(crate::arch::word(), &thread.cache.head);
+    thread.tick();
+    if takes_exactly || user as usize & 0xfff == HEADER {
+        probe::freed(|| length(user as usize));
+        thread.unpark();
+        return put_away(Some(thread), user as usize);
+    }
+    // The fast path stopped at the pointer parked before the last, or this one repeats a parked one.
+    let [newer, older] = thread.cache.head.parked;
+    if user == newer || user == older {
+        thread.unpark();
+        return put_away(Some(thread), user as usize);
+    }
+    if older != SENTINEL {
+        // Out of its place first: putting it away may need memory, and come back here.
+        thread.cache.head.parked = [newer, SENTINEL];
+        put_away(Some(thread), older as usize);
+    }
+    let [newer, _] = thread.cache.head.parked;
+    thread.cache.head.parked = [user, newer];
+}
+
+/// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
+pub fn put_away(thread: Option<&mut Thread>, user: usize) {
+    if user % ALIGN != 0 {
+        die::invalid("free", user, "not a multiple of 16, as all of ours are");
+    }
+    if home_of(user).is_none() {
+        return match mapped::free(user) {
+            Known::Live { .. } => {}
+            Known::Freed => die::freed_before("free", user, "the chunk was a mapping of its own, and went back to the kernel"),
+            Known::No => report_stray("free", user),
+        };
+    }
+    let chunk = Chunk::from_user(user);
+    if !chunk.is(State::Live) {
+        report_not_live("free", user);
+    }
+    put_away_chunk(thread, chunk, chunk.size());
+}
+
+/// A proven chunk of a heap, live until now.
+fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
+    let me = thread::owner();
+    match thread {
+        Some(thread) => {
+            if size <= CACHED_MAX && !POLICY.classic.load(Relaxed) && thread.push(chunk, size) {
+                return;
+            }
+            arena::send_home(chunk, size, Some(thread.arena), me);
+        }
+        None => arena::send_home(chunk, size, None, me),
+    }
+}
+

@@ -1,0 +1,128 @@
+//! What the heap asks of the kernel, counted. One function per call; the figures go where `HEAPGLASS=stats:FILE` says, or to
+//! a page of our own.
+
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
+use heapglass_event::Counters;
+use heapglass_os::{self as os, Access, Errno};
+
+static OWN: Counters = Counters::new();
+static PAGE: AtomicPtr<Counters> = AtomicPtr::new(&raw const OWN as *mut Counters);
+
+/// The page that this process counts into.
+#[inline]
+pub fn counters() -> &'static Counters {
+    // SAFETY: either our own static or a shared mapping that is never unmapped; all fields are atomics.
+    unsafe { &*PAGE.load(Relaxed) }
+}
+
+/// Counts into another page from here on; what was counted so far moves along.
+///
+/// # Safety
+/// `page` stays mapped for the rest of the process.
+pub unsafe fn count_into(page: *mut Counters) {
+    // SAFETY: as the caller promises.
+    let new = unsafe { &*page };
+    let old = counters();
+    let moved = |from: &AtomicU64, to: &AtomicU64| to.store(from.load(Relaxed), Relaxed);
+    moved(&old.malloc_calls, &new.malloc_calls);
+    moved(&old.calloc_calls, &new.calloc_calls);
+    moved(&old.realloc_calls, &new.realloc_calls);
+    moved(&old.aligned_calls, &new.aligned_calls);
+    moved(&old.free_calls, &new.free_calls);
+    moved(&old.in_use_bytes, &new.in_use_bytes);
+    moved(&old.in_use_chunks, &new.in_use_chunks);
+    moved(&old.peak_bytes, &new.peak_bytes);
+    moved(&old.arenas, &new.arenas);
+    moved(&old.heap_bytes, &new.heap_bytes);
+    moved(&old.heap_peak_bytes, &new.heap_peak_bytes);
+    moved(&old.mapped_bytes, &new.mapped_bytes);
+    moved(&old.mapped_peak_bytes, &new.mapped_peak_bytes);
+    moved(&old.brk_calls, &new.brk_calls);
+    moved(&old.mmap_calls, &new.mmap_calls);
+    moved(&old.munmap_calls, &new.munmap_calls);
+    moved(&old.mremap_calls, &new.mremap_calls);
+    moved(&old.madvise_calls, &new.madvise_calls);
+    moved(&old.mprotect_calls, &new.mprotect_calls);
+    PAGE.store(page, Relaxed);
+}
+
+/// Goes back to counting privately: a forked child, whose parent owns the shared page.
+pub fn count_privately() {
+    PAGE.store(&raw const OWN as *mut Counters, Relaxed);
+}
+
+/// Adds to a figure and keeps its highest value.
+pub fn add(now: &AtomicU64, peak: &AtomicU64, bytes: usize) {
+    let value = now.fetch_add(bytes as u64, Relaxed).wrapping_add(bytes as u64);
+    peak.fetch_max(value, Relaxed);
+}
+
+pub fn sub(now: &AtomicU64, bytes: usize) {
+    now.fetch_sub(bytes as u64, Relaxed);
+}
+
+fn count(figure: &AtomicU64) {
+    figure.fetch_add(1, Relaxed);
+}
+
+/// Heap bytes came from the kernel (break or committed pages of a mapped heap).
+pub fn heap_grew(bytes: usize) {
+    add(&counters().heap_bytes, &counters().heap_peak_bytes, bytes);
+}
+
+pub fn heap_shrank(bytes: usize) {
+    sub(&counters().heap_bytes, bytes);
+}
+
+/// Where the break is. Not counted: the C library answers from memory.
+pub fn current_break() -> Option<usize> {
+    // SAFETY: moves nothing.
+    unsafe { os::brk::by(0) }
+}
+
+/// Moves the break; returns where it was.
+///
+/// # Safety
+/// Moving down, nothing may use the memory above.
+pub unsafe fn move_break(bytes: isize) -> Option<usize> {
+    count(&counters().brk_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::brk::by(bytes) }
+}
+
+pub fn map(hint: usize, bytes: usize, access: Access) -> Result<usize, Errno> {
+    count(&counters().mmap_calls);
+    os::map(hint, bytes, access)
+}
+
+/// # Safety
+/// See `os::unmap`.
+pub unsafe fn unmap(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().munmap_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::unmap(address, bytes) }
+}
+
+/// # Safety
+/// See `os::remap`.
+pub unsafe fn remap(address: usize, old: usize, new: usize, may_move: bool) -> Result<usize, Errno> {
+    count(&counters().mremap_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::remap(address, old, new, may_move) }
+}
+
+/// # Safety
+/// See `os::protect`.
+pub unsafe fn protect(address: usize, bytes: usize, access: Access) -> Result<(), Errno> {
+    count(&counters().mprotect_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::protect(address, bytes, access) }
+}
+
+/// # Safety
+/// See `os::discard`.
+pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::discard(address, bytes) }
+}

@@ -1,0 +1,140 @@
+//! malloc and calloc: the fast path takes a chunk out of the thread's cache; the steps behind it (A6 of the contract) are
+//! here and in `refill` and `store`.
+
+use crate::arena;
+use crate::cache;
+use crate::chunk::Chunk;
+use crate::mapped;
+use crate::policy::POLICY;
+use crate::probe::{self, Call};
+use crate::size::*;
+use crate::store::Taken;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread::{self, Thread};
+use core::ptr;
+use heapglass_os as os;
+
+/// At least `request` bytes at a multiple of 16, different from every other live pointer, also for 0 bytes. Null and
+/// `errno = ENOMEM` where there are none.
+#[inline(always)]
+pub fn malloc(request: usize) -> *mut u8 {
+    let user = cache::take(request);
+    if !user.is_null() { user } else { malloc_slow(request) }
+}
+
+#[cold]
+#[inline(never)]
+fn malloc_slow(request: usize) -> *mut u8 {
+    match allocate(request, Call::Malloc) {
+        Some(fresh) => fresh.user,
+        None => no_memory(),
+    }
+}
+
+/// As `malloc`, for `count * size` bytes, all zero. Memory that came from the kernel a moment ago is zero already.
+pub fn calloc(count: usize, size: usize) -> *mut u8 {
+    let Some(request) = count.checked_mul(size) else { return no_memory() };
+    let user = cache::take(request);
+    if !user.is_null() {
+        // SAFETY: the chunk holds at least the request.
+        unsafe { ptr::write_bytes(user, 0, request) };
+        return user;
+    }
+    match allocate(request, Call::Calloc) {
+        Some(Allocated { user, zero: true }) => user,
+        Some(Allocated { user, zero: false }) => {
+            // SAFETY: as above.
+            unsafe { ptr::write_bytes(user, 0, request) };
+            user
+        }
+        None => no_memory(),
+    }
+}
+
+/// Null, with `errno` saying why.
+#[cold]
+pub fn no_memory() -> *mut u8 {
+    os::thread::set_errno(os::ENOMEM);
+    ptr::null_mut()
+}
+
+/// A live chunk's user pointer, and whether its bytes are known to be zero.
+pub struct Allocated {
+    pub user: *mut u8,
+    pub zero: bool,
+}
+
+/// The steps behind the fast path.
+pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
+    if request > MAX_REQUEST {
+        return None;
+    }
+    let mut thread = thread::current();
+    if let Some(thread) = &mut thread {
+        thread.unpark();
+        thread.tick();
+    }
+    let allocated = steps(thread, request)?;
+    let user = allocated.user;
+    probe::allocated(call, || crate::free::length(user as usize));
+    let perturb = POLICY.perturb.load(Relaxed) as u8;
+    if perturb != 0 && call != Call::Calloc {
+        // SAFETY: the chunk holds at least the request.
+        unsafe { ptr::write_bytes(allocated.user, !perturb, request) };
+    }
+    Some(allocated)
+}
+
+fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
+    let from_heap = |taken: Taken| Allocated { user: taken.chunk.user() as *mut u8, zero: taken.fresh };
+    let from_kernel = |user: usize| Allocated { user: user as *mut u8, zero: true };
+    let maps = request >= POLICY.mmap_threshold.load(Relaxed);
+    if maps {
+        if let Some(user) = mapped::allocate(request, ALIGN) {
+            return Some(from_kernel(user));
+        }
+    }
+    let size = chunk_size(request)?;
+    let taken = match thread {
+        Some(thread) => thread.take(size),
+        None => take_from_any(size),
+    };
+    match taken {
+        Some(taken) => Some(from_heap(taken)),
+        None if !maps => mapped::allocate(request, ALIGN).map(from_kernel),
+        None => None,
+    }
+}
+
+impl Thread {
+    /// A6, steps 2 to 8.
+    fn take(&mut self, size: usize) -> Option<Taken> {
+        if size <= CACHED_MAX && !POLICY.classic.load(Relaxed) {
+            if let Some(chunk) = self.pop(size) {
+                return Some(Taken { chunk, fresh: false });
+            }
+            if size <= SMALL_MAX {
+                if let Some(taken) = self.refill(size) {
+                    return Some(taken);
+                }
+            }
+        }
+        let own = self.arena.lock(thread::owner()).and_then(|mut guard| guard.take(size));
+        own.or_else(|| take_from_any(size))
+    }
+}
+
+/// One chunk out of whichever arena has one: for threads without a record, and for those whose own arena has no memory left.
+#[cold]
+fn take_from_any(size: usize) -> Option<Taken> {
+    let me = thread::owner();
+    arena::all().find_map(|arena| arena.lock(me).and_then(|mut guard| guard.take(size)))
+}
+
+/// A chunk for an aligned request: for `aligned`.
+pub fn take_aligned(size: usize, align: usize) -> Option<Chunk> {
+    let me = thread::owner();
+    let own = thread::current().map(|thread| thread.arena);
+    let mut take = |arena: &'static arena::Arena| arena.lock(me).and_then(|mut guard| guard.take_aligned(size, align));
+    own.and_then(&mut take).or_else(|| arena::all().find_map(take))
+}

@@ -1,0 +1,316 @@
+//! Mapped chunks: one anonymous mapping each, for requests at and above the threshold.
+//!
+//! ```text
+//!  mapping start -> +-------------------------------+
+//!                   | length of the mapping  u64    |
+//!                   | cookie u32 | size 0, M   u32  |
+//!  user pointer  -> | ...                           | 16 bytes past the start, more where an alignment asks for it
+//! ```
+//!
+//! A table of all of them, keyed by user pointer, answers what a header can't: whether memory is there at all. It keeps
+//! pointers that were freed until their address comes back, so that a double free of one can be told from a stray pointer.
+
+use crate::chunk::{Chunk, M, P, State};
+use crate::die;
+use crate::kernel;
+use crate::policy::POLICY;
+use crate::size::{HEADER, MAX_REQUEST};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use crate::sync::lock::Lock;
+use crate::thread;
+use core::cell::UnsafeCell;
+use heapglass_os as os;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+enum Entry {
+    Empty = 0,
+    Live,
+    Freed,
+    /// Freed, but the kernel wouldn't take the mapping: its pages are released, its addresses wait for a request that fits.
+    Kept,
+}
+
+/// One mapping: `base..base + length`, with the chunk's user pointer somewhere in its first page.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Slot {
+    user: usize,
+    base: usize,
+    length: usize,
+    entry: Entry,
+}
+
+const EMPTY_SLOT: Slot = Slot { user: 0, base: 0, length: 0, entry: Entry::Empty };
+const FIRST: usize = 64;
+
+struct Table {
+    slots: *mut Slot,
+    /// A power of two; 0 before the first entry.
+    capacity: usize,
+    /// Slots that aren't empty.
+    filled: usize,
+    first: [Slot; FIRST],
+}
+
+struct Shared(UnsafeCell<Table>);
+// SAFETY: reached only under `LOCK`.
+unsafe impl Sync for Shared {}
+
+pub static LOCK: Lock = Lock::new();
+static TABLE: Shared =
+    Shared(UnsafeCell::new(Table { slots: core::ptr::null_mut(), capacity: 0, filled: 0, first: [EMPTY_SLOT; FIRST] }));
+/// Mapped chunks now, and the bytes of their mappings.
+pub static CHUNKS: AtomicUsize = AtomicUsize::new(0);
+pub static BYTES: AtomicUsize = AtomicUsize::new(0);
+/// The most mapped chunks that there were at a time.
+pub static CHUNKS_PEAK: AtomicUsize = AtomicUsize::new(0);
+static ANY_KEPT: AtomicBool = AtomicBool::new(false);
+
+/// What the table knows of a pointer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// A live mapped chunk, with its mapping.
+    Live { base: usize, length: usize },
+    Freed,
+    No,
+}
+
+fn locked<T>(work: impl FnOnce(&mut Table) -> T) -> Option<T> {
+    if !LOCK.lock(thread::owner()) {
+        return None;
+    }
+    // SAFETY: the lock is held, and `work` can't come back here: it only touches the table and the kernel.
+    let value = work(unsafe { &mut *TABLE.0.get() });
+    LOCK.unlock();
+    Some(value)
+}
+
+impl Table {
+    fn slots(&mut self) -> &mut [Slot] {
+        if self.capacity == 0 {
+            self.slots = self.first.as_mut_ptr();
+            self.capacity = FIRST;
+        }
+        // SAFETY: `slots` has `capacity` slots: the first few here, later ones in a mapping of their own.
+        unsafe { core::slice::from_raw_parts_mut(self.slots, self.capacity) }
+    }
+
+    /// The slot of a pointer, or the empty one where it would go.
+    fn find(&mut self, user: usize) -> &mut Slot {
+        let mask = self.slots().len() - 1;
+        let mut index = (user >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20 & mask;
+        // SAFETY: the mask keeps the index inside; a table is never more than half full, so the search ends.
+        unsafe {
+            loop {
+                let slot = self.slots.add(index);
+                if (*slot).entry == Entry::Empty || (*slot).user == user {
+                    return &mut *slot;
+                }
+                index = (index + 1) & mask;
+            }
+        }
+    }
+
+    /// Room for one more entry; `false` where there is no memory for a larger table.
+    fn make_room(&mut self) -> bool {
+        if self.filled < self.slots().len() / 2 {
+            return true;
+        }
+        let stays = |slot: &Slot| matches!(slot.entry, Entry::Live | Entry::Kept);
+        let live = self.slots().iter().filter(|slot| stays(slot)).count();
+        let capacity = (live * 4).next_power_of_two().max(FIRST * 4);
+        let Some(bytes) = os::pages_up(capacity * size_of::<Slot>()) else { return false };
+        let Ok(memory) = kernel::map(0, bytes, os::Access::ReadWrite) else { return self.filled + 1 < self.capacity };
+        let (old, old_capacity) = (self.slots, self.capacity);
+        (self.slots, self.capacity, self.filled) = (memory as *mut Slot, capacity, live);
+        for index in 0..old_capacity {
+            // SAFETY: the old table's slots; fresh memory reads as empty slots.
+            let slot = unsafe { *old.add(index) };
+            if stays(&slot) {
+                *self.find(slot.user) = slot;
+            }
+        }
+        if old != self.first.as_mut_ptr() {
+            let old_bytes = os::pages_up(old_capacity * size_of::<Slot>()).unwrap_or(0);
+            // SAFETY: the old table was a mapping of its own, and is copied.
+            let _ = unsafe { kernel::unmap(old as usize, old_bytes) };
+        }
+        true
+    }
+
+    fn add(&mut self, user: usize, base: usize, length: usize) {
+        let slot = self.find(user);
+        let was_empty = slot.entry == Entry::Empty;
+        *slot = Slot { user, base, length, entry: Entry::Live };
+        self.filled += was_empty as usize;
+    }
+}
+
+/// A mapping of its own for a request, its user pointer a multiple of `align`; `None` where the kernel refuses or the
+/// process has as many as it may.
+pub fn allocate(request: usize, align: usize) -> Option<usize> {
+    if request > MAX_REQUEST || CHUNKS.load(Relaxed) >= POLICY.mmap_max.load(Relaxed) {
+        return None;
+    }
+    let extra = if align > HEADER { align } else { 0 };
+    let length = os::pages_up(request.checked_add(HEADER)?.checked_add(extra)?)?;
+    if length > MAX_REQUEST {
+        return None;
+    }
+    let (user, base, length) = match take_kept(length).filter(|_| extra == 0) {
+        Some((base, length)) => (base + HEADER, base, length),
+        None => {
+            let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
+            if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align) }
+        }
+    };
+    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
+    if listed.is_none() {
+        // SAFETY: mapped a moment ago, unknown to anyone.
+        let _ = unsafe { kernel::unmap(base, length) };
+        return None;
+    }
+    CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
+    BYTES.fetch_add(length, Relaxed);
+    kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
+    write_header(user, length);
+    Some(user)
+}
+
+fn write_header(user: usize, length: usize) {
+    let chunk = Chunk::from_user(user);
+    // SAFETY: the mapping is ours, and has 16 bytes before the user's.
+    unsafe { *(chunk.address() as *mut usize) = length };
+    chunk.set(0, M | P, State::Mapped);
+}
+
+/// Keeps of a mapping only the pages around an aligned chunk.
+fn cut(base: usize, length: usize, request: usize, align: usize) -> (usize, usize, usize) {
+    let page = os::page_size();
+    let user = (base + HEADER + align - 1) & !(align - 1);
+    let (start, end) = ((user - HEADER) & !(page - 1), (user + request + page - 1) & !(page - 1));
+    let (mut from, mut to) = (base, base + length);
+    // SAFETY: our own fresh mapping. Where the kernel refuses to split it, it stays whole.
+    unsafe {
+        if start > from && kernel::unmap(from, start - from).is_ok() {
+            from = start;
+        }
+        if to > end && kernel::unmap(end, to - end).is_ok() {
+            to = end;
+        }
+    }
+    (user, from, to - from)
+}
+
+/// What is known of this pointer.
+pub fn look_up(user: usize) -> Known {
+    locked(|table| match *table.find(user) {
+        Slot { entry: Entry::Live, base, length, .. } => Known::Live { base, length },
+        Slot { entry: Entry::Freed | Entry::Kept, .. } => Known::Freed,
+        _ => Known::No,
+    })
+    .unwrap_or(Known::No)
+}
+
+/// Proves the header of a live mapped chunk.
+pub fn prove(user: usize, length: usize) {
+    let chunk = Chunk::from_user(user);
+    // SAFETY: the table says that the mapping is there.
+    if !chunk.is(State::Mapped) || unsafe { *(chunk.address() as *const usize) } != length {
+        die::corrupt_header(chunk, "in use, a mapping of its own");
+    }
+}
+
+/// Bytes that the user may use.
+pub fn usable(user: usize, base: usize, length: usize) -> usize {
+    base + length - user
+}
+
+/// Frees a mapped chunk: the mapping goes back at once. Returns what was known of the pointer; only `Live` ones are freed.
+pub fn free(user: usize) -> Known {
+    let known = locked(|table| {
+        let slot = table.find(user);
+        match slot.entry {
+            Entry::Live => {
+                prove(user, slot.length);
+                slot.entry = Entry::Freed;
+                Known::Live { base: slot.base, length: slot.length }
+            }
+            Entry::Freed | Entry::Kept => Known::Freed,
+            Entry::Empty => Known::No,
+        }
+    })
+    .unwrap_or(Known::No);
+    if let Known::Live { base, length } = known {
+        CHUNKS.fetch_sub(1, Relaxed);
+        BYTES.fetch_sub(length, Relaxed);
+        kernel::sub(&kernel::counters().mapped_bytes, length);
+        POLICY.mapping_freed(length);
+        // SAFETY: the chunk was proven live, and is the caller's to free.
+        if unsafe { kernel::unmap(base, length) }.is_err() {
+            keep(user, base, length);
+        }
+    }
+    known
+}
+
+/// The kernel wouldn't split a longer mapping that it had joined ours to: release the pages and keep the addresses.
+#[cold]
+fn keep(user: usize, base: usize, length: usize) {
+    // SAFETY: freed, and nobody's.
+    let _ = unsafe { kernel::discard(base, length) };
+    locked(|table| table.find(user).entry = Entry::Kept);
+    ANY_KEPT.store(true, Relaxed);
+}
+
+/// A kept mapping that fits, not more than twice as long.
+fn take_kept(length: usize) -> Option<(usize, usize)> {
+    if !ANY_KEPT.load(Relaxed) {
+        return None;
+    }
+    locked(|table| {
+        let fits = |slot: &&mut Slot| slot.entry == Entry::Kept && slot.length >= length && slot.length / 2 <= length;
+        let slot = table.slots().iter_mut().find(fits)?;
+        slot.entry = Entry::Freed;
+        Some((slot.base, slot.length))
+    })
+    .flatten()
+}
+
+/// Resizes a live mapped chunk without copying, moving it where it must; `None` where the kernel refuses.
+pub fn resize(user: usize, request: usize) -> Option<usize> {
+    locked(|table| {
+        let Slot { base, length, entry: Entry::Live, .. } = *table.find(user) else { return None };
+        let offset = user - base;
+        let new_length = os::pages_up(request.checked_add(offset)?)?;
+        if new_length == length {
+            return Some(user);
+        }
+        if new_length > MAX_REQUEST || !table.make_room() {
+            return None;
+        }
+        // SAFETY: a whole mapping of ours; the caller gives the old address up where it moves.
+        let new_base = unsafe { kernel::remap(base, length, new_length, true) }.ok()?;
+        let new_user = new_base + offset;
+        table.find(user).entry = Entry::Freed;
+        table.add(new_user, new_base, new_length);
+        write_header(new_user, new_length);
+        BYTES.fetch_add(new_length, Relaxed);
+        BYTES.fetch_sub(length, Relaxed);
+        let figures = kernel::counters();
+        kernel::sub(&figures.mapped_bytes, length);
+        kernel::add(&figures.mapped_bytes, &figures.mapped_peak_bytes, new_length);
+        Some(new_user)
+    })
+    .flatten()
+}
+
+/// Calls `see` with user pointer and mapping of each live mapped chunk.
+pub fn each(mut see: impl FnMut(usize, usize, usize)) {
+    locked(|table| {
+        for slot in table.slots().iter().filter(|slot| slot.entry == Entry::Live) {
+            see(slot.user, slot.base, slot.length);
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! The settings, as plain data. They are written once before the first chunk is made, and by `mallopt` afterwards; every
+//! reader takes the value of the moment.
+
+use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+/// Requests at and above this many bytes get a mapping of their own, unless the program moves the threshold.
+pub const MMAP_THRESHOLD: usize = 128 * 1024;
+/// The dynamic threshold stops here, and a threshold set by hand too.
+pub const MMAP_THRESHOLD_MAX: usize = 32 * 1024 * 1024;
+
+pub struct Policy {
+    pub mmap_threshold: AtomicUsize,
+    pub trim_threshold: AtomicUsize,
+    /// Bytes asked from the kernel beyond what is needed.
+    pub top_pad: AtomicUsize,
+    /// Mappings that chunks of their own may take at a time.
+    pub mmap_max: AtomicUsize,
+    /// Freeing a mapped chunk raises the thresholds, until one of them is set by hand.
+    pub dynamic: AtomicBool,
+    /// Most arenas there may be; 0 is 8 per core.
+    pub arena_max: AtomicUsize,
+    /// Thread caches off: every call takes the textbook's way.
+    pub classic: AtomicBool,
+    /// Frees wait for nothing: every fault stops at its own call.
+    pub park: AtomicBool,
+    /// Every call passes the slow path, where it is counted.
+    pub observed: AtomicBool,
+    /// Largest chunk that a fast bin takes.
+    pub fast_max: AtomicUsize,
+    /// `M_PERTURB`: the byte to fill with, 0 for none.
+    pub perturb: AtomicUsize,
+}
+
+pub static POLICY: Policy = Policy {
+    mmap_threshold: AtomicUsize::new(MMAP_THRESHOLD),
+    trim_threshold: AtomicUsize::new(MMAP_THRESHOLD),
+    top_pad: AtomicUsize::new(128 * 1024),
+    mmap_max: AtomicUsize::new(65536),
+    dynamic: AtomicBool::new(true),
+    arena_max: AtomicUsize::new(0),
+    classic: AtomicBool::new(false),
+    park: AtomicBool::new(true),
+    observed: AtomicBool::new(false),
+    fast_max: AtomicUsize::new(FAST_MAX),
+    perturb: AtomicUsize::new(0),
+};
+
+impl Policy {
+    /// Sets the mmap threshold by hand; `false` where it is out of range.
+    pub fn set_mmap_threshold(&self, bytes: usize) -> bool {
+        if bytes > MMAP_THRESHOLD_MAX {
+            return false;
+        }
+        self.mmap_threshold.store(bytes, Relaxed);
+        self.dynamic.store(false, Relaxed);
+        true
+    }
+
+    pub fn set_trim_threshold(&self, bytes: usize) {
+        self.trim_threshold.store(bytes, Relaxed);
+        self.dynamic.store(false, Relaxed);
+    }
+
+    pub fn set_top_pad(&self, bytes: usize) {
+        self.top_pad.store(bytes.min(1 << 30), Relaxed);
+        self.dynamic.store(false, Relaxed);
+    }
+
+    pub fn set_mmap_max(&self, count: usize) {
+        self.mmap_max.store(count, Relaxed);
+        self.dynamic.store(false, Relaxed);
+    }
+
+    /// Chunks for requests up to this many bytes go to the fast bins; 0 turns them off. `false` where it is out of range.
+    pub fn set_fast_max(&self, request: usize) -> bool {
+        if request > 160 {
+            return false;
+        }
+        let size = if request == 0 { 0 } else { (request + OVERHEAD) & !(ALIGN - 1) };
+        self.fast_max.store(size.min(FAST_MAX), Relaxed);
+        true
+    }
+
+    pub fn set_arena_max(&self, count: usize) {
+        self.arena_max.store(count, Relaxed);
+    }
+
+    /// Fills memory with a byte when it is freed, and with its complement when it is handed out. 0 turns it off.
+    pub fn set_perturb(&self, byte: usize) {
+        self.perturb.store(byte & 0xff, Relaxed);
+    }
+
+    /// A mapped chunk of this length was freed: a program that cycles it shall stop paying for mappings.
+    pub fn mapping_freed(&self, bytes: usize) {
+        if self.dynamic.load(Relaxed) && bytes > self.mmap_threshold.load(Relaxed) && bytes <= MMAP_THRESHOLD_MAX {
+            self.mmap_threshold.store(bytes, Relaxed);
+            self.trim_threshold.store(2 * bytes, Relaxed);
+        }
+    }
+
+    /// Must every call take the slow path?
+    pub fn always_slow(&self) -> bool {
+        self.classic.load(Relaxed) || self.observed.load(Relaxed) || !self.park.load(Relaxed) || self.perturb.load(Relaxed) != 0
+    }
+}

@@ -1,0 +1,95 @@
+//! realloc: shrinks in place and gives the end back, grows in place into a free next chunk or the top, moves a mapped chunk
+//! without copying; only otherwise it copies.
+
+use crate::arena;
+use crate::chunk::Chunk;
+use crate::free::{self, Live};
+use crate::malloc::{self, no_memory};
+use crate::mapped;
+use crate::policy::POLICY;
+use crate::probe::{self, Call};
+use crate::region;
+use crate::size::*;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread;
+use core::ptr;
+
+/// Resizes a live chunk, or makes one for null. `realloc(p, 0)` frees and returns null. Where it fails, the old chunk stays.
+///
+/// # Safety
+/// `user` is the caller's, and nobody's afterwards where another pointer is returned.
+pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
+    if user.is_null() {
+        return malloc::malloc(request);
+    }
+    if request == 0 {
+        probe::counted(Call::Realloc);
+        // SAFETY: as the caller promises.
+        unsafe { free::free(user) };
+        return ptr::null_mut();
+    }
+    let resized = match free::live("realloc", user as usize) {
+        _ if request > MAX_REQUEST => return no_memory(),
+        Live::Heap(chunk) => in_heap(chunk, request),
+        Live::Mapped { base, length } => in_mapping(user as usize, base, length, request),
+    };
+    match resized {
+        Some(user) => {
+            probe::counted(Call::Realloc);
+            user as *mut u8
+        }
+        // SAFETY: as the caller promises.
+        None => unsafe { elsewhere(user, request) },
+    }
+}
+
+/// Resizes in place where that can be done; `None` where not.
+///
+/// # Safety
+/// `user` is the caller's.
+pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
+    match free::live("realloc", user as usize) {
+        Live::Heap(chunk) => in_heap(chunk, request).is_some(),
+        Live::Mapped { .. } => request <= free::usable("realloc", user),
+    }
+}
+
+fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
+    let (size, old) = (chunk_size(request)?, chunk.size());
+    if size <= old {
+        if old - size >= MIN_CHUNK {
+            with_home(chunk, |store| store.shorten(chunk, size))?;
+        }
+    } else if !with_home(chunk, |store| store.lengthen(chunk, size)).unwrap_or(false) {
+        return None;
+    }
+    probe::resized(old, chunk.size());
+    Some(chunk.user())
+}
+
+/// Works on a live chunk in its own arena. `None` where this thread is in that arena already.
+fn with_home<T>(chunk: Chunk, work: impl FnOnce(&mut crate::store::Store) -> T) -> Option<T> {
+    let home = arena::get(region::owner(chunk.address())?);
+    home.lock(thread::owner()).map(|mut guard| work(&mut guard))
+}
+
+fn in_mapping(user: usize, base: usize, length: usize, request: usize) -> Option<usize> {
+    // A small rest in a mapping of its own would waste most of a page, and each later resize would be a system call.
+    if request <= CACHED_MAX && request < POLICY.mmap_threshold.load(Relaxed) {
+        return None;
+    }
+    let fits = request <= mapped::usable(user, base, length);
+    let moved = mapped::resize(user, request).or(fits.then_some(user))?;
+    probe::resized(length, free::length(moved));
+    Some(moved)
+}
+
+unsafe fn elsewhere(user: *mut u8, request: usize) -> *mut u8 {
+    let Some(new) = malloc::allocate(request, Call::Realloc) else { return no_memory() };
+    let kept = free::usable("realloc", user).min(request);
+    probe::given_up(|| free::length(user as usize));
+    // SAFETY: two live chunks, each at least `kept` bytes long.
+    unsafe { ptr::copy_nonoverlapping(user, new.user, kept) };
+    free::put_away(thread::current(), user as usize);
+    new.user
+}

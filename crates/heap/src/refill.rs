@@ -1,0 +1,313 @@
+//! The slow half of a thread's cache: filling and emptying its bins, and putting away what is parked.
+//!
+//! A bin asks its arena for more chunks at a time the more often it asks: one, one, two, four and so on (slow start), so that
+//! small programs keep the textbook's layout, and its magazine grows with the traffic. Bytes are bounded: per class by
+//! `CLASS_BYTES`, and for all that is more than the smallest magazines by `THREAD_BYTES`.
+
+use crate::arena;
+use crate::cache::SENTINEL;
+use crate::chunk::{Chunk, State};
+use crate::die;
+use crate::free;
+use crate::magazine::{self, CAPACITIES, Magazine};
+use crate::size::*;
+use crate::store::{DEPOTS, Taken};
+use crate::thread::{self, Thread, no_slot};
+use core::ptr;
+
+/// Most bytes that a magazine of one class may hold, if it is to be larger than the smallest.
+const CLASS_BYTES: usize = 64 * 1024;
+/// Most bytes that the larger magazines of one thread may hold.
+const THREAD_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of one class above the exact ones.
+const MEDIUM_BYTES: usize = 32 * 1024;
+/// Chunks of such a class that are looked at for a fit.
+const MEDIUM_LOOKS: usize = 4;
+
+/// Proves a chunk that leaves the cache.
+fn proven(user: usize) -> Chunk {
+    let chunk = Chunk::from_user(user);
+    if !chunk.is(State::Cached) {
+        die::corrupt_header(chunk, "free, in a cache");
+    }
+    chunk
+}
+
+impl Thread {
+    /// Filled slots of a class.
+    pub fn cached(&self, class: usize) -> &[usize] {
+        let (Some(&magazine), Some(bin)) = (self.magazines.get(class), self.cache.bins.get(class)) else { return &[] };
+        if magazine.is_null() {
+            return &[];
+        }
+        // SAFETY: the slots from the magazine's start to the bin's position are filled.
+        unsafe {
+            let start = Magazine::slots(magazine);
+            core::slice::from_raw_parts(start, bin.top.offset_from(start) as usize)
+        }
+    }
+
+    /// A chunk of at least `size` bytes, at most `CACHED_MAX`, out of the cache; live.
+    pub fn pop(&mut self, size: usize) -> Option<Chunk> {
+        let class = class_of(size);
+        if size > SMALL_MAX {
+            return self.pop_medium(class, size);
+        }
+        let bin = self.cache.bins.get_mut(class)?;
+        // SAFETY: the slot below a bin's position is filled, or the magazine's zero guard.
+        let user = unsafe { *bin.top.sub(1) };
+        if user == 0 {
+            return None;
+        }
+        let chunk = proven(user);
+        if chunk.size() != size {
+            die::corrupt_header(chunk, "free, in a cache");
+        }
+        // SAFETY: as above.
+        bin.top = unsafe { bin.top.sub(1) };
+        chunk.set_state(size, State::Live);
+        Some(chunk)
+    }
+
+    /// Classes above the exact ones hold several sizes: the newest few are tried, then the next class, where all fit.
+    fn pop_medium(&mut self, class: usize, size: usize) -> Option<Chunk> {
+        let filled = self.cached(class);
+        let fit = filled.iter().rev().take(MEDIUM_LOOKS).position(|&user| proven(user).size() >= size);
+        let (class, back) = match fit {
+            Some(back) => (class, back),
+            None if !self.cached(class + 1).is_empty() => (class + 1, 0),
+            None => return None,
+        };
+        let bin = self.cache.bins.get_mut(class)?;
+        // SAFETY: `back + 1` slots below the position are filled.
+        let user = unsafe {
+            let (newest, chosen) = (bin.top.sub(1), bin.top.sub(1 + back));
+            let user = *chosen;
+            *chosen = *newest;
+            bin.top = newest;
+            user
+        };
+        let chunk = proven(user);
+        chunk.set_state(chunk.size(), State::Live);
+        Some(chunk)
+    }
+
+    /// Puts a freed chunk, proven and of at most `CACHED_MAX` bytes, into the cache; `false` where it has no room at all.
+    pub fn push(&mut self, chunk: Chunk, size: usize) -> bool {
+        let class = class_of(size);
+        let is_full = |thread: &Thread| thread.cache.bins.get(class).is_none_or(|bin| bin.top == bin.limit);
+        if is_full(self) {
+            self.make_room(class);
+            if is_full(self) {
+                return false;
+            }
+        }
+        let Some(bin) = self.cache.bins.get_mut(class) else { return false };
+        chunk.set_state(size, State::Cached);
+        // SAFETY: the position is below the limit.
+        unsafe {
+            *bin.top = chunk.user();
+            bin.top = bin.top.add(1);
+        }
+        true
+    }
+
+    #[cold]
+    fn make_room(&mut self, class: usize) {
+        let is_used = self.magazines.get(class).is_some_and(|magazine| !magazine.is_null());
+        if !is_used {
+            let empty = magazine::take(0);
+            self.load(class, empty, 0);
+        } else if class >= DEPOTS {
+            self.give_half(class);
+        } else {
+            let full = self.unload(class);
+            let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, full));
+            if !spare.is_null() {
+                // SAFETY: a full magazine of ours.
+                unsafe { arena::send_magazine_home(spare, self.arena, thread::owner()) };
+            }
+            let step = self.next_step(class);
+            let empty = magazine::take(step);
+            self.load(class, empty, 0);
+        }
+    }
+
+    /// Takes a class's magazine out, with its count and class written.
+    fn unload(&mut self, class: usize) -> *mut Magazine {
+        let count = self.cached(class).len();
+        let magazine = self.magazines.get_mut(class).map_or(ptr::null_mut(), |m| core::mem::replace(m, ptr::null_mut()));
+        if let Some(bin) = self.cache.bins.get_mut(class) {
+            (bin.top, bin.limit) = (no_slot(), no_slot());
+        }
+        // SAFETY: it is ours, and in no cache now.
+        if let Some(magazine) = unsafe { magazine.as_mut() } {
+            magazine.count = count as u32;
+            magazine.class = class as u32;
+        }
+        magazine
+    }
+
+    /// Makes a magazine with `count` filled slots a class's own. Null leaves the class without.
+    fn load(&mut self, class: usize, magazine: *mut Magazine, count: usize) {
+        if magazine.is_null() {
+            return;
+        }
+        let (Some(cell), Some(bin)) = (self.magazines.get_mut(class), self.cache.bins.get_mut(class)) else { return };
+        *cell = magazine;
+        // SAFETY: the magazine is ours; its capacity bounds both positions.
+        unsafe {
+            let capacity = Magazine::capacity(magazine);
+            let room = if class < DEPOTS { capacity } else { (MEDIUM_BYTES / class_size(class)).clamp(1, capacity) };
+            let start = Magazine::slots(magazine);
+            bin.top = start.add(count);
+            bin.limit = start.add(room);
+        }
+    }
+
+    /// The step of the magazine that a class has earned. Counts one more demand.
+    fn next_step(&mut self, class: usize) -> usize {
+        let Some(demand) = self.demand.get_mut(class) else { return 0 };
+        *demand = demand.saturating_add(1);
+        let wanted = match *demand {
+            0..4 => 0,
+            4..16 => 1,
+            _ => 2,
+        };
+        let [small, medium, large] = CAPACITIES;
+        for (step, capacity) in [(2, large), (1, medium)] {
+            let bytes = capacity * class_size(class);
+            if step > wanted || bytes > CLASS_BYTES {
+                continue;
+            }
+            // Counted at the first demand that can reach the step, and never given back: it is a bound, not a balance.
+            let is_new = *demand == 4 || *demand == 16;
+            if is_new {
+                if self.granted_bytes + bytes - small * class_size(class) > THREAD_BYTES {
+                    *demand -= 1;
+                    return step - 1;
+                }
+                self.granted_bytes += bytes - small * class_size(class);
+            }
+            return step;
+        }
+        0
+    }
+
+    /// The older half of a class above the exact ones goes home.
+    fn give_half(&mut self, class: usize) {
+        let filled = self.cached(class).len();
+        let half = filled.div_ceil(2);
+        let Some(&magazine) = self.magazines.get(class) else { return };
+        let part = magazine::take(0);
+        // SAFETY: `filled` slots of our own magazine; the part has room for the smallest capacity, and half is less.
+        unsafe {
+            let start = Magazine::slots(magazine);
+            if part.is_null() {
+                for index in 0..half {
+                    let chunk = proven(*start.add(index));
+                    arena::send_home(chunk, chunk.size(), Some(self.arena), thread::owner());
+                }
+            } else {
+                ptr::copy_nonoverlapping(start, Magazine::slots(part), half);
+                (*part).count = half as u32;
+                (*part).class = class as u32;
+                arena::send_magazine_home(part, self.arena, thread::owner());
+            }
+            ptr::copy(start.add(half), start, filled - half);
+            if let Some(bin) = self.cache.bins.get_mut(class) {
+                bin.top = start.add(filled - half);
+            }
+        }
+    }
+
+    /// The cache has no chunk of this exact class: takes one from the spare magazine, the depot or the arena, and some more
+    /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
+    pub fn refill(&mut self, size: usize) -> Option<Taken> {
+        let class = class_of(size);
+        let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
+        if !spare.is_null() {
+            return self.exchange(class, size, spare);
+        }
+        let demand = self.demand.get(class).copied().unwrap_or(0);
+        let step = self.next_step(class);
+        let mut guard = self.arena.lock(thread::owner())?;
+        if let Some(full) = guard.depot_take(class) {
+            drop(guard);
+            return self.exchange(class, size, full);
+        }
+        if demand < 2 {
+            return guard.take(size);
+        }
+        drop(guard);
+        self.refill_many(class, size, step, demand)
+    }
+
+    fn refill_many(&mut self, class: usize, size: usize, step: usize, demand: u8) -> Option<Taken> {
+        let old = self.unload(class);
+        // SAFETY: an empty magazine of ours, or none.
+        let keeps = unsafe { !old.is_null() && Magazine::step(old) >= step };
+        let magazine = if keeps { old } else { magazine::take(step) };
+        let magazine = if magazine.is_null() { old } else { magazine };
+        let mut guard = self.arena.lock(thread::owner())?;
+        if magazine.is_null() {
+            return guard.take(size);
+        }
+        // SAFETY: ours, and empty; `filled` stays below its capacity because no more than that is asked for.
+        unsafe {
+            let slots = Magazine::slots(magazine);
+            let wanted = 1usize << demand.min(7);
+            let count = wanted.min(Magazine::capacity(magazine));
+            let mut filled = 0;
+            let taken = guard.take_many(size, count, &mut |chunk| {
+                *slots.add(filled) = chunk.user();
+                filled += 1;
+            });
+            drop(guard);
+            // Popped from the end: so the lowest address comes first.
+            core::slice::from_raw_parts_mut(slots, filled).reverse();
+            self.load(class, magazine, filled);
+            if magazine != old && !old.is_null() {
+                magazine::put(old);
+            }
+            taken
+        }
+    }
+
+    /// Loads a full magazine and pops from it; the empty one is put away.
+    fn exchange(&mut self, class: usize, size: usize, full: *mut Magazine) -> Option<Taken> {
+        let empty = self.unload(class);
+        // SAFETY: both magazines are ours.
+        unsafe {
+            if !empty.is_null() {
+                magazine::put(empty);
+            }
+            self.load(class, full, (*full).count as usize);
+        }
+        self.pop(size).map(|chunk| Taken { chunk, fresh: false })
+    }
+
+    /// Puts away what is parked, the older first.
+    pub fn unpark(&mut self) {
+        let [newer, older] = core::mem::replace(&mut self.cache.head.parked, [SENTINEL; 2]);
+        for user in [older, newer] {
+            if user != SENTINEL {
+                free::put_away(Some(self), user as usize);
+            }
+        }
+    }
+
+    /// Everything in the cache goes home.
+    pub fn flush(&mut self) {
+        self.unpark();
+        for class in 0..CLASSES {
+            let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
+            for magazine in [spare, self.unload(class)] {
+                if !magazine.is_null() {
+                    // SAFETY: ours, with its count and class written.
+                    unsafe { arena::send_magazine_home(magazine, self.arena, thread::owner()) };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Heaps: the ranges of addresses that chunks tile. The main arena's first heap grows with the break; every other is a
+//! reserved range, committed in steps. A heap that can't grow any more is closed with a fence.
+//!
+//! From an address to its arena leads one table: a mark for each window of 64 MiB. A mapped heap starts at a window's start
+//! and has the window for itself; windows that the break reaches are the main arena's, with its exact bounds to tell.
+
+use crate::kernel;
+use crate::sync::atomic::{AtomicU16, AtomicUsize, Ordering::*};
+use heapglass_os::{self as os, Access};
+
+pub const WINDOW_SHIFT: usize = 26;
+/// Address space that one mapped heap may take.
+pub const WINDOW: usize = 1 << WINDOW_SHIFT;
+/// Addresses of programs stay below this.
+const ADDRESS_BITS: usize = 47;
+
+/// Longest mapped heap.
+pub const HEAP_MAX: usize = if cfg!(feature = "small-world") { 512 * 1024 } else { WINDOW };
+const HEAP_MIN: usize = 256 * 1024;
+
+/// Arena number plus one for each window; 0 is nobody's.
+static OWNERS: [AtomicU16; 1 << (ADDRESS_BITS - WINDOW_SHIFT)] =
+    [const { AtomicU16::new(0) }; 1 << (ADDRESS_BITS - WINDOW_SHIFT)];
+
+/// The main arena's break heaps lie between these.
+static BREAK_LO: AtomicUsize = AtomicUsize::new(usize::MAX);
+static BREAK_HI: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Kind {
+    /// Grows with the program break.
+    Break = 1,
+    /// A reserved range of its own.
+    Mapped = 2,
+}
+
+/// One heap. The records form a list at their arena, newest first.
+#[repr(C)]
+pub struct Region {
+    pub next: *mut Region,
+    /// Where the first chunk starts.
+    pub start: usize,
+    /// Where usable memory ends: behind the top, or behind the fence.
+    pub end: usize,
+    /// Where the reserved range ends.
+    pub limit: usize,
+    /// Up to here a mapped heap may be touched; `end` may lie lower after a trim.
+    pub committed: usize,
+    pub kind: Kind,
+    /// 1 once it is closed by a fence.
+    pub closed: u32,
+}
+
+/// The number of the arena whose heap this address is in; `None` for any other address. Exact for the break, to the window
+/// for mapped heaps.
+#[inline]
+pub fn owner(address: usize) -> Option<usize> {
+    let mark = OWNERS.get(address >> WINDOW_SHIFT)?.load(Relaxed);
+    match mark {
+        0 => None,
+        1 if !in_break(address) && !window_is_mapped(address) => None,
+        mark => Some(mark as usize - 1),
+    }
+}
+
+fn in_break(address: usize) -> bool {
+    BREAK_LO.load(Relaxed) <= address && address < BREAK_HI.load(Relaxed)
+}
+
+/// The main arena has mapped heaps too, where the break is refused; those windows lie away from the break.
+fn window_is_mapped(address: usize) -> bool {
+    let window = address & !(WINDOW - 1);
+    let (lo, hi) = (BREAK_LO.load(Relaxed), BREAK_HI.load(Relaxed));
+    hi == 0 || window + WINDOW <= lo || window >= hi
+}
+
+/// The break heap grew to `start..end`.
+pub fn mark_break(start: usize, end: usize) {
+    BREAK_LO.fetch_min(start, Relaxed);
+    BREAK_HI.fetch_max(end, Relaxed);
+    for window in start >> WINDOW_SHIFT..=(end - 1) >> WINDOW_SHIFT {
+        if let Some(mark) = OWNERS.get(window) {
+            mark.store(1, Relaxed);
+        }
+    }
+}
+
+/// The break heap shrank to `end`.
+pub fn shrink_break(end: usize) {
+    BREAK_HI.store(end, Relaxed);
+}
+
+/// Reserves a mapped heap for an arena: at least `bytes` long, `HEAP_MAX` if it can be had. Nothing of it is usable yet.
+/// Returns its bounds.
+pub fn reserve(arena: usize, bytes: usize) -> Option<(usize, usize)> {
+    if bytes > HEAP_MAX {
+        return None;
+    }
+    let (start, length) = reserve_aligned(bytes)?;
+    match OWNERS.get(start >> WINDOW_SHIFT) {
+        Some(mark) => mark.store(arena as u16 + 1, Relaxed),
+        // An address beyond the table: the machine has more of them than we know what to do with.
+        None => {
+            release(start, length);
+            return None;
+        }
+    }
+    os::name(start, length, c"heapglass heap");
+    Some((start, start + length))
+}
+
+fn reserve_aligned(bytes: usize) -> Option<(usize, usize)> {
+    // Kept between calls: heaps tend to lie side by side, so the next window is most likely free.
+    static HINT: AtomicUsize = AtomicUsize::new(0);
+    let mut length = HEAP_MAX;
+    while length >= bytes.max(HEAP_MIN) {
+        let hint = HINT.load(Relaxed);
+        if hint != 0 {
+            if let Some(start) = try_window(hint, length) {
+                HINT.store(start.saturating_sub(WINDOW), Relaxed);
+                return Some((start, length));
+            }
+        }
+        if let Ok(start) = kernel::map(0, 2 * WINDOW, Access::None) {
+            let aligned = (start + WINDOW - 1) & !(WINDOW - 1);
+            release(start, aligned - start);
+            release(aligned + length, start + 2 * WINDOW - aligned - length);
+            HINT.store(aligned.saturating_sub(WINDOW), Relaxed);
+            return Some((aligned, length));
+        }
+        // Too little address space for the detour: look for windows below where the kernel would put a small one.
+        if let Ok(near) = kernel::map(0, length, Access::None) {
+            release(near, length);
+            for step in 0..16 {
+                if let Some(start) = try_window((near & !(WINDOW - 1)).saturating_sub(step * WINDOW), length) {
+                    return Some((start, length));
+                }
+            }
+        }
+        length /= 2;
+    }
+    None
+}
+
+/// Takes the window at this very address, if it is free.
+fn try_window(window: usize, length: usize) -> Option<usize> {
+    if window == 0 || OWNERS.get(window >> WINDOW_SHIFT)?.load(Relaxed) != 0 {
+        return None;
+    }
+    let start = kernel::map(window, length, Access::None).ok()?;
+    if start == window {
+        return Some(start);
+    }
+    release(start, length);
+    None
+}
+
+fn release(start: usize, length: usize) {
+    if length != 0 {
+        // SAFETY: reserved above, never used.
+        let _ = unsafe { kernel::unmap(start, length) };
+    }
+}
+
+/// Gives a whole mapped heap back; `false` where the kernel refuses.
+///
+/// # Safety
+/// Nothing in it is used any more.
+pub unsafe fn unreserve(start: usize, limit: usize) -> bool {
+    // The mark goes first: somebody else's mapping may stand there a moment later.
+    if let Some(mark) = OWNERS.get(start >> WINDOW_SHIFT) {
+        let kept = mark.swap(0, Relaxed);
+        // SAFETY: as the caller promises.
+        if unsafe { kernel::unmap(start, limit - start) }.is_err() {
+            mark.store(kept, Relaxed);
+            return false;
+        }
+    }
+    true
+}
+
+/// Makes `bytes` more of a mapped heap usable.
+pub fn commit(at: usize, bytes: usize) -> bool {
+    // SAFETY: the range is reserved by the heap and unused.
+    unsafe { kernel::protect(at, bytes, Access::ReadWrite) }.is_ok()
+}

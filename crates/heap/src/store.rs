@@ -1,0 +1,472 @@
+//! What an arena's lock guards: its heaps, its top, its bins and its depots; and the textbook's two procedures on them.
+//!
+//! Taking (A6 of the contract): fast bin, small bin, unsorted bin, best fit of the large bins, top, kernel.
+//! Giving back (A7): fast bin, or merge with the previous chunk, with the next, with the top, then the unsorted bin or a
+//! shorter break.
+//!
+//! Depots hold whole magazines of chunks by class. Their chunks count as in use for their neighbours: nothing is merged
+//! before memory is wanted. A store that is about to ask the kernel first merges what its depots hold, if that's worth it.
+//!
+//! # Safety
+//! All of this runs with the arena's lock held: a `&mut Store` is the proof. Chunks reached from the store's own lists and
+//! from proven headers are real.
+
+use crate::bins::fast::Fast;
+use crate::bins::{self, Bins};
+use crate::chunk::{A, Chunk, P, State};
+use crate::die;
+use crate::list::Span;
+use crate::magazine::{self, Magazine};
+use crate::policy::POLICY;
+use crate::region::Region;
+use crate::size::*;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::top;
+
+pub const DEPOTS: usize = SMALL_MAX / ALIGN + 1;
+/// Merged chunks from this size on are worth a look at the fast bins and at the top (glibc's figure).
+const CONSOLIDATE_FROM: usize = 64 * 1024;
+/// Depots below this many bytes are never merged just because they are a large part of a small arena.
+const DEPOT_KEEP: usize = 4 * 1024 * 1024;
+
+#[repr(C)]
+pub struct Store {
+    pub arena: usize,
+    /// The current heap's last chunk; 0 before there is a heap. Its end is the end of `regions`' first.
+    pub top: usize,
+    /// In the current heap, memory from here on was never touched since it came from the kernel.
+    pub fresh_from: usize,
+    pub regions: *mut Region,
+    pub span: Span,
+    pub fast: Fast,
+    pub bins: Bins,
+    pub depots: [*mut Magazine; DEPOTS],
+    pub depot_bytes: usize,
+    pub depot_chunks: usize,
+    /// Bytes of all heaps, now and at most.
+    pub system_bytes: usize,
+    pub system_peak: usize,
+}
+
+/// A chunk taken from a store, in use, and whether its user area is known to be zero.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    pub chunk: Chunk,
+    pub fresh: bool,
+}
+
+/// How many pieces of `size` bytes fit into `room`, at most `count`. One is known to.
+fn how_many(size: usize, room: usize, count: usize) -> usize {
+    // Most calls want one: no division for those, and none by zero.
+    if count == 1 { 1 } else { room.checked_div(size).unwrap_or(1).clamp(1, count) }
+}
+
+impl Store {
+    pub const fn unset() -> Store {
+        Store {
+            arena: 0,
+            top: 0,
+            fresh_from: 0,
+            regions: core::ptr::null_mut(),
+            span: Span { lo: usize::MAX, hi: 0, heads_lo: 0, heads_hi: 0 },
+            fast: Fast::new(),
+            bins: Bins::unset(),
+            depots: [core::ptr::null_mut(); DEPOTS],
+            depot_bytes: 0,
+            depot_chunks: 0,
+            system_bytes: 0,
+            system_peak: 0,
+        }
+    }
+
+    /// Makes it usable where it stays.
+    pub fn prepare(&mut self, arena: usize) {
+        self.arena = arena;
+        self.bins.clear();
+        self.span.heads_lo = core::ptr::from_ref(self) as usize;
+        self.span.heads_hi = self.span.heads_lo + size_of::<Store>();
+    }
+
+    /// The A flag of this arena's chunks.
+    pub fn flag(&self) -> u32 {
+        if self.arena == 0 { 0 } else { A }
+    }
+
+    /// A6, steps 3 to 8, for one chunk.
+    pub fn take(&mut self, size: usize) -> Option<Taken> {
+        self.take_many(size, 1, &mut |_| {})
+    }
+
+    /// A6, steps 3 to 8: one chunk of at least `size` bytes, live, and up to `count - 1` more of exactly `size` that came
+    /// easily with it: from the same list, or the same chunk. Those are marked as cached and given to `more`.
+    pub fn take_many(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
+        if let Some(chunk) = self.take_listed(size, count, more) {
+            return Some(Taken { chunk, fresh: false });
+        }
+        if size >= SMALL_MAX && self.fast.count > 0 {
+            self.consolidate_fast();
+        }
+        if let Some(taken) = self.take_cut(size, count, more) {
+            return Some(taken);
+        }
+        if self.fast.count > 0 || self.depot_bytes > self.system_bytes / 8 {
+            self.consolidate();
+            if let Some(taken) = self.take_cut(size, count, more) {
+                return Some(taken);
+            }
+        }
+        if top::grow(self, size, count) { self.take_top(size, count, more) } else { None }
+    }
+
+    /// Steps 3 and 4: the lists that hold this very size.
+    fn take_listed(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Chunk> {
+        let mut first = None;
+        for _ in 0..count {
+            // SAFETY: the store is locked, see the module's head.
+            let next = unsafe {
+                match if size <= FAST_MAX { self.fast.take(size) } else { None } {
+                    Some(chunk) => Some(chunk),
+                    None => self.bins.take_small(&self.span, size).inspect(|chunk| chunk.next().set_prev_in_use(true)),
+                }
+            };
+            let Some(chunk) = next else { break };
+            match first {
+                None => {
+                    chunk.set_state(size, State::Live);
+                    first = Some(chunk);
+                }
+                Some(_) => {
+                    chunk.set_state(size, State::Cached);
+                    more(chunk);
+                }
+            }
+        }
+        first
+    }
+
+    /// Steps 5 to 7: the unsorted bin, the best fit, the top as it is.
+    fn take_cut(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
+        // SAFETY: the store is locked.
+        unsafe {
+            if let Some(chunk) = self.bins.take_unsorted(&self.span, size) {
+                chunk.next().set_prev_in_use(true);
+                chunk.set_state(size, State::Live);
+                return Some(Taken { chunk, fresh: false });
+            }
+            if let Some(chunk) = self.bins.take_best(&self.span, size) {
+                self.split(chunk, size, count, more);
+                return Some(Taken { chunk, fresh: false });
+            }
+        }
+        self.take_top(size, count, more)
+    }
+
+    /// Cuts a chunk that left its bin: as many pieces as are wanted, the remainder to the unsorted bin.
+    fn split(&mut self, chunk: Chunk, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) {
+        let (total, flags, after) = (chunk.size(), chunk.flags(), chunk.next());
+        let mut pieces = how_many(size, total, count);
+        if total - pieces * size == ALIGN && pieces > 1 {
+            // A remainder too small for a chunk of its own would make one piece longer than its class.
+            pieces -= 1;
+        }
+        let rest = total - pieces * size;
+        if rest < MIN_CHUNK && pieces == 1 {
+            after.set_prev_in_use(true);
+            chunk.set_state(total, State::Live);
+            return;
+        }
+        let flag = self.flag();
+        for index in 1..pieces {
+            let piece = Chunk::at(chunk.address() + index * size);
+            piece.set(size, P | flag, State::Cached);
+            more(piece);
+        }
+        if rest == 0 {
+            after.set_prev_in_use(true);
+        } else {
+            let remainder = Chunk::at(chunk.address() + pieces * size);
+            remainder.set(rest, P | flag, State::Free);
+            after.set_prev_free(rest);
+            // SAFETY: the remainder is free, with its header and end written.
+            unsafe { self.bins.put(&self.span, remainder) };
+        }
+        chunk.set(size, flags, State::Live);
+    }
+
+    /// Step 7: cut from the top, which keeps at least the smallest chunk.
+    fn take_top(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
+        let room = self.top_size().saturating_sub(MIN_CHUNK);
+        if room < size {
+            return None;
+        }
+        let top = Chunk::at(self.top);
+        if !top.is(State::Top) {
+            die::corrupt_header(top, "the top");
+        }
+        let pieces = how_many(size, room, count);
+        let (flags, flag) = (top.flags(), self.flag());
+        let fresh = self.top >= self.fresh_from;
+        for index in 1..pieces {
+            let piece = Chunk::at(top.address() + index * size);
+            piece.set(size, P | flag, State::Cached);
+            more(piece);
+        }
+        top.set(size, flags, State::Live);
+        self.set_top(Chunk::at(top.address() + pieces * size), P);
+        self.fresh_from = self.fresh_from.max(self.top);
+        Some(Taken { chunk: top, fresh })
+    }
+
+    /// Bytes in the top.
+    pub fn top_size(&self) -> usize {
+        if self.top == 0 {
+            return 0;
+        }
+        // SAFETY: where there is a top, there is its heap.
+        unsafe { (*self.regions).end - self.top }
+    }
+
+    /// Makes the rest of the current heap from here on the top. `prev` is P, or 0 where a free chunk too long to merge lies
+    /// before it.
+    pub fn set_top(&mut self, chunk: Chunk, prev: u32) {
+        self.top = chunk.address();
+        chunk.set(self.top_size(), prev | self.flag(), State::Top);
+    }
+
+    /// A7, steps 5 to 9: a chunk of this arena comes back. Its header was proven, and it is no longer live for anyone.
+    pub fn give(&mut self, chunk: Chunk, size: usize) {
+        if size <= POLICY.fast_max.load(Relaxed) {
+            // SAFETY: the store is locked, the chunk is ours and in no list.
+            unsafe { self.fast.put(chunk, size) };
+            return;
+        }
+        let merged = self.merge(chunk, size, false);
+        if merged >= CONSOLIDATE_FROM {
+            if self.fast.count > 0 {
+                self.consolidate_fast();
+            }
+            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
+        }
+    }
+
+    /// Steps 6 to 8: merges a chunk with its free neighbours and puts the result into the unsorted bin (`sorted`: at once
+    /// into its own), or makes it the top. Returns the size that came of it.
+    pub fn merge(&mut self, chunk: Chunk, size: usize, sorted: bool) -> usize {
+        chunk.set_state(size, State::Free);
+        let (mut start, mut total) = (chunk, size);
+        if !chunk.prev_in_use() {
+            let prev_size = chunk.prev_size();
+            let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
+            if prev_size % ALIGN != 0 || prev.address() < self.span.lo || prev.address() >= chunk.address() {
+                die::corrupt_prev_size(chunk);
+            }
+            if !prev.is(State::Free) || prev.size() != prev_size {
+                die::corrupt_prev_size(chunk);
+            }
+            if prev_size + total <= MAX_CHUNK {
+                // SAFETY: a proven free chunk of this store.
+                unsafe { self.bins.remove(&self.span, prev) };
+                (start, total) = (prev, prev_size + total);
+            }
+        }
+        let flags = start.flags();
+        let next = chunk.next();
+        match next.state() {
+            Some(State::Top) => {
+                let whole = total + self.top_size();
+                self.set_top(start, flags & P);
+                return whole;
+            }
+            Some(State::Free) if total + next.size() <= MAX_CHUNK => {
+                total += next.size();
+                // SAFETY: a proven free chunk of this store.
+                unsafe { self.bins.remove(&self.span, next) };
+            }
+            Some(State::Fence) if top::give_back_heap(self, start, next) => return total,
+            Some(State::Live | State::Cached | State::Fast | State::Free | State::Fence) => {}
+            Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
+        }
+        start.set(total, flags, State::Free);
+        start.next().set_prev_free(total);
+        // SAFETY: a free chunk with its header and end written, in no list.
+        unsafe {
+            if sorted {
+                self.bins.put_sorted(&self.span, start);
+            } else {
+                self.bins.put(&self.span, start);
+            }
+        }
+        total
+    }
+
+    /// Merges what the fast bins hold.
+    pub fn consolidate_fast(&mut self) {
+        for index in 0..bins::fast::BINS {
+            let size = index * ALIGN;
+            // SAFETY: the store is locked.
+            while let Some(chunk) = unsafe { self.fast.take(size) } {
+                self.merge(chunk, size, true);
+            }
+        }
+    }
+
+    /// Merges what the fast bins and the depots hold.
+    pub fn consolidate(&mut self) {
+        self.consolidate_fast();
+        for class in 0..DEPOTS {
+            while let Some(magazine) = self.depot_take(class) {
+                self.empty(magazine);
+            }
+        }
+    }
+
+    /// Merges the chunks of a magazine and puts the magazine away.
+    fn empty(&mut self, magazine: *mut Magazine) {
+        // SAFETY: the magazine is in no cache and ours; each chunk is proven before it is believed.
+        unsafe {
+            for &mut user in Magazine::users(magazine) {
+                let chunk = Chunk::from_user(user);
+                if !chunk.is(State::Cached) {
+                    die::corrupt_header(chunk, "free, in a cache");
+                }
+                self.merge(chunk, chunk.size(), true);
+            }
+            magazine::put(magazine);
+        }
+    }
+
+    /// Takes a magazine of this class from the depot.
+    pub fn depot_take(&mut self, class: usize) -> Option<*mut Magazine> {
+        let head = self.depots.get_mut(class)?;
+        if head.is_null() {
+            return None;
+        }
+        let magazine = *head;
+        // SAFETY: depots hold whole magazines that are nobody else's.
+        unsafe {
+            *head = *<Magazine as crate::sync::inbox::Item>::next(magazine);
+            self.depot_chunks -= (*magazine).count as usize;
+            self.depot_bytes -= (*magazine).count as usize * class * ALIGN;
+        }
+        Some(magazine)
+    }
+
+    /// Takes in a magazine whose chunks are all this arena's: into the depot of its class, or, where there is none, into the
+    /// bins.
+    ///
+    /// # Safety
+    /// The magazine is the caller's, and from here on the store's.
+    pub unsafe fn depot_put(&mut self, magazine: *mut Magazine) {
+        // SAFETY: as the caller promises.
+        let (class, count) = unsafe { ((*magazine).class as usize, (*magazine).count as usize) };
+        let Some(head) = self.depots.get_mut(class) else {
+            return self.empty_unsorted(magazine);
+        };
+        // SAFETY: as above.
+        unsafe { *<Magazine as crate::sync::inbox::Item>::next(magazine) = *head };
+        *head = magazine;
+        self.depot_chunks += count;
+        self.depot_bytes += count * class * ALIGN;
+        if self.depot_bytes > DEPOT_KEEP && self.depot_bytes > self.system_bytes / 2 {
+            self.consolidate();
+            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
+        }
+    }
+
+    /// Gives each chunk of a magazine back as if it had been freed by itself.
+    fn empty_unsorted(&mut self, magazine: *mut Magazine) {
+        // SAFETY: as in `empty`.
+        unsafe {
+            for &mut user in Magazine::users(magazine) {
+                let chunk = Chunk::from_user(user);
+                if !chunk.is(State::Cached) {
+                    die::corrupt_header(chunk, "free, on its way home");
+                }
+                self.give(chunk, chunk.size());
+            }
+            magazine::put(magazine);
+        }
+    }
+
+    /// A live chunk of this arena gives its end back: it keeps `size` bytes.
+    pub fn shorten(&mut self, chunk: Chunk, size: usize) {
+        let rest = chunk.size() - size;
+        if rest < MIN_CHUNK {
+            return;
+        }
+        let tail = Chunk::at(chunk.address() + size);
+        tail.set(rest, P | self.flag(), State::Live);
+        chunk.set(size, chunk.flags(), State::Live);
+        let merged = self.merge(tail, rest, false);
+        if merged >= CONSOLIDATE_FROM {
+            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
+        }
+    }
+
+    /// A live chunk of this arena grows in place to at least `size` bytes, into a free next chunk or the top; `false`, and
+    /// nothing changed, where it can't.
+    pub fn lengthen(&mut self, chunk: Chunk, size: usize) -> bool {
+        let old = chunk.size();
+        let next = chunk.next();
+        match next.state() {
+            Some(State::Top) => {
+                let need = size - old;
+                if self.top_size() < need + MIN_CHUNK {
+                    let fits = size < POLICY.mmap_threshold.load(Relaxed) && top::grow(self, need, 1);
+                    // Growing may have closed the heap and begun another elsewhere.
+                    if !fits || self.top != next.address() || self.top_size() < need + MIN_CHUNK {
+                        return false;
+                    }
+                }
+                self.set_top(Chunk::at(self.top + need), P);
+                self.fresh_from = self.fresh_from.max(self.top);
+                chunk.set(size, chunk.flags(), State::Live);
+                true
+            }
+            Some(State::Free) if old + next.size() >= size && old + next.size() <= MAX_CHUNK => {
+                let total = old + next.size();
+                // SAFETY: a proven free chunk of this store.
+                unsafe { self.bins.remove(&self.span, next) };
+                let after = Chunk::at(chunk.address() + total);
+                let rest = total - size;
+                if rest < MIN_CHUNK {
+                    after.set_prev_in_use(true);
+                    chunk.set(total, chunk.flags(), State::Live);
+                } else {
+                    let remainder = Chunk::at(chunk.address() + size);
+                    remainder.set(rest, P | self.flag(), State::Free);
+                    after.set_prev_free(rest);
+                    // SAFETY: free, with its header and end written.
+                    unsafe { self.bins.put(&self.span, remainder) };
+                    chunk.set(size, chunk.flags(), State::Live);
+                }
+                true
+            }
+            Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was resized"),
+            Some(_) => false,
+        }
+    }
+
+    /// A chunk whose user pointer is a multiple of `align`: cut out of a longer one, with the space before and behind it
+    /// given back.
+    pub fn take_aligned(&mut self, size: usize, align: usize) -> Option<Chunk> {
+        let chunk = self.take(size.checked_add(align)?.checked_add(MIN_CHUNK)?)?.chunk;
+        let (total, flags) = (chunk.size(), chunk.flags());
+        let mut user = (chunk.user() + align - 1) & !(align - 1);
+        if user != chunk.user() && user - chunk.user() < MIN_CHUNK {
+            user += align.max(MIN_CHUNK);
+            user &= !(align - 1);
+        }
+        let lead = user - chunk.user();
+        if lead == 0 {
+            self.shorten(chunk, size);
+            return Some(chunk);
+        }
+        let aligned = Chunk::from_user(user);
+        aligned.set(total - lead, P | self.flag(), State::Live);
+        chunk.set(lead, flags, State::Live);
+        self.merge(chunk, lead, false);
+        self.shorten(aligned, size);
+        Some(aligned)
+    }
+}

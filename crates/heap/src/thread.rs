@@ -1,0 +1,262 @@
+//! A thread's life with the allocator: at its first call it gets a record with its cache and a seat in an arena; at its end
+//! everything it cached goes home and the record serves the next thread. What it allocates and frees after that, in the
+//! last destructors, goes by without a cache.
+//!
+//! The first calls of a process all take the slow path, where each pointer is looked up exactly before its header is read.
+//! Small programs never leave it; others are let onto the fast path after `WARM_UP` calls.
+//!
+//! # Safety
+//! A record belongs to one thread from `attach` to `detach`. `current` hands out the only reference to it, for the length of
+//! one call; a signal handler that allocates on top of malloc is outside malloc's contract.
+
+use crate::arch;
+use crate::arena::{self, Arena};
+use crate::cache::{Bin, Cache, ENDED, Head, SENTINEL, SMALL_LIMIT};
+use crate::config;
+use crate::magazine::Magazine;
+use crate::meta;
+use crate::policy::POLICY;
+use crate::size::CLASSES;
+use crate::store::DEPOTS;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use crate::sync::lock::{Lock, Owner};
+use core::ffi::c_void;
+use core::ptr;
+use heapglass_os::thread::Key;
+
+/// Calls of the process that are taken exactly before threads get onto the fast path.
+pub const WARM_UP: u32 = if cfg!(feature = "small-world") { 16 } else { 512 };
+
+#[repr(C)]
+pub struct Thread {
+    pub cache: Cache,
+    /// Stands before the cache while every call is to take the slow path.
+    pub facade: Head,
+    /// The magazine that each bin's position is in; null before the class is first used.
+    pub magazines: [*mut Magazine; CLASSES],
+    /// A full magazine of each small class, kept back so that a cache at the edge of full doesn't go to its arena each time.
+    pub spares: [*mut Magazine; DEPOTS],
+    /// Times that a class asked for or gave away chunks: what its magazine's size follows.
+    pub demand: [u8; CLASSES],
+    /// Bytes that magazines of more than the smallest size may hold.
+    pub granted_bytes: usize,
+    pub arena: &'static Arena,
+    /// The next unused record.
+    next: *mut Thread,
+}
+
+/// Below the only slot position of a bin without a magazine: reads as empty, and is full.
+static NO_SLOTS: [usize; 2] = [0; 2];
+
+/// Where a bin without a magazine stands.
+pub fn no_slot() -> *mut usize {
+    (&raw const NO_SLOTS).cast::<usize>().wrapping_add(1).cast_mut()
+}
+
+static UNUSED: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+
+/// Guards the process's set-up.
+static SET_UP: Lock = Lock::new();
+/// 0 before the main arena is usable, 1 before the C library knows of us, 2 after.
+static STAGE: AtomicU32 = AtomicU32::new(0);
+/// The thread key's number plus one; 0 where there is none.
+static KEY: AtomicU32 = AtomicU32::new(0);
+/// Slow calls of the process so far, up to `WARM_UP`.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+/// Called once, when the first thread gets onto the fast path.
+static ON_WARM: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// This thread, as locks know it.
+pub fn owner() -> Owner {
+    Owner::new(arch::thread_mark())
+}
+
+/// Sets what is called once, before the first pointer's header is read without a look-up.
+pub fn on_warm(call: extern "C" fn()) {
+    if CALLS.load(Relaxed) >= WARM_UP {
+        return call();
+    }
+    ON_WARM.store(call as *mut (), Release);
+}
+
+/// The calling thread's record, made at its first call; `None` where there is none: the thread is ending, is just being set
+/// up on a stack frame below, or there is no memory.
+#[inline]
+pub fn current() -> Option<&'static mut Thread> {
+    let head = arch::word();
+    // SAFETY: the word points at a head; a head's thread, where it has one, is the calling thread's own record.
+    unsafe {
+        match (*head).thread.as_mut() {
+            Some(thread) => Some(thread),
+            None if ptr::eq(head, &ENDED) => None,
+            None => attach(),
+        }
+    }
+}
+
+/// As `current`, but makes nothing.
+pub fn existing() -> Option<&'static mut Thread> {
+    // SAFETY: as in `current`.
+    unsafe { (*arch::word()).thread.as_mut() }
+}
+
+#[cold]
+fn attach() -> Option<&'static mut Thread> {
+    set_up();
+    if STAGE.load(Acquire) == 0 {
+        return None;
+    }
+    let record = meta::locked(|| {
+        let unused = UNUSED.load(Relaxed);
+        if unused.is_null() {
+            return meta::take_locked(size_of::<Thread>()).cast();
+        }
+        // SAFETY: unused records are whole and nobody's.
+        UNUSED.store(unsafe { (*unused).next }, Relaxed);
+        unused
+    })
+    .unwrap_or(ptr::null_mut());
+    if record.is_null() {
+        return None;
+    }
+    let bin = || Bin { top: no_slot(), limit: no_slot() };
+    // SAFETY: memory of the right size that is ours alone.
+    let thread = unsafe {
+        record.write(Thread {
+            cache: Cache {
+                head: Head { parked: [SENTINEL; 2], limit: SMALL_LIMIT, thread: record },
+                bins: core::array::from_fn(|_| bin()),
+            },
+            facade: Head::refusing(record),
+            magazines: [ptr::null_mut(); CLASSES],
+            spares: [ptr::null_mut(); DEPOTS],
+            demand: [0; CLASSES],
+            granted_bytes: 0,
+            arena: arena::choose(),
+            next: ptr::null_mut(),
+        });
+        &mut *record
+    };
+    thread.choose_head();
+    // Both may allocate; by now that finds this thread in place.
+    introduce();
+    if let Some(key) = KEY.load(Acquire).checked_sub(1) {
+        Key::from_bits(key).set(record.cast());
+    }
+    Some(thread)
+}
+
+/// The main arena, the secret and the settings: everything that the first chunk needs.
+fn set_up() {
+    if STAGE.load(Acquire) != 0 || !SET_UP.lock(owner()) {
+        return;
+    }
+    if STAGE.load(Relaxed) == 0 {
+        config::draw_secret();
+        arena::prepare_main();
+        STAGE.store(1, Release);
+        config::read_environment();
+    }
+    SET_UP.unlock();
+}
+
+/// Tells the C library of us: threads' ends and forks. Once.
+fn introduce() {
+    if STAGE.compare_exchange(1, 2, AcqRel, Relaxed).is_err() {
+        return;
+    }
+    // The first handlers registered run last before a fork and first after it, so others' handlers may still allocate.
+    heapglass_os::thread::at_fork(crate::fork::prepare, crate::fork::parent, crate::fork::child);
+    if let Some(key) = Key::create(at_thread_end) {
+        KEY.store(key.to_bits() + 1, Release);
+    }
+}
+
+/// Is the heap in use at all?
+pub fn is_set_up() -> bool {
+    STAGE.load(Acquire) != 0
+}
+
+/// Makes sure that it is.
+pub fn ensure_set_up() {
+    set_up();
+}
+
+unsafe extern "C" fn at_thread_end(record: *mut c_void) {
+    // SAFETY: the key's value is the ending thread's own record, set in `attach`.
+    detach(unsafe { &mut *record.cast::<Thread>() });
+}
+
+/// Everything cached goes home, and the record to the next thread.
+fn detach(thread: &mut Thread) {
+    thread.flush();
+    arch::set_word(&raw const ENDED as *mut Head);
+    thread.arena.seats.leave();
+    let record: *mut Thread = thread;
+    meta::locked(|| {
+        // SAFETY: nobody uses the record any more.
+        unsafe { (*record).next = UNUSED.load(Relaxed) };
+        UNUSED.store(record, Relaxed);
+    });
+}
+
+impl Thread {
+    /// One more call took the slow path: has the thread earned the fast one, or lost it?
+    #[inline]
+    pub fn tick(&mut self) {
+        let calls = CALLS.load(Relaxed);
+        if calls < WARM_UP {
+            CALLS.store(calls + 1, Relaxed);
+            return;
+        }
+        let fast = ptr::eq(arch::word(), &self.cache.head);
+        if fast == POLICY.always_slow() {
+            self.choose_head();
+        }
+    }
+
+    /// Points the thread's word at its cache, or at the facade before it.
+    fn choose_head(&mut self) {
+        let slow = CALLS.load(Relaxed) < WARM_UP || POLICY.always_slow();
+        if slow {
+            self.unpark();
+        } else {
+            let call = ON_WARM.swap(ptr::null_mut(), AcqRel);
+            if !call.is_null() {
+                // SAFETY: stored by `on_warm` from a function of this type.
+                unsafe { core::mem::transmute::<*mut (), extern "C" fn()>(call)() };
+            }
+        }
+        arch::set_word(if slow { &raw mut self.facade } else { &raw mut self.cache.head });
+    }
+}
+
+/// The settings changed: the calling thread follows at once, the others at their next slow call.
+pub fn settings_changed() {
+    if let Some(thread) = existing() {
+        thread.choose_head();
+    }
+}
+
+/// What is parked at the process's end is put away, so that its faults are found.
+pub fn at_process_end() {
+    if let Some(thread) = existing() {
+        thread.unpark();
+    }
+}
+
+/// May headers be read without a look-up?
+#[inline(always)]
+pub fn is_on_fast_path() -> bool {
+    // SAFETY: the word points at a head.
+    unsafe { (*arch::word()).limit != 0 }
+}
+
+/// The arena of the calling thread, or the main one.
+pub fn arena() -> &'static Arena {
+    match existing() {
+        Some(thread) => thread.arena,
+        None => arena::get(0),
+    }
+}
+

@@ -1,0 +1,43 @@
+//! Any other machine, not run by us: a failing operator new stops the process instead of throwing, and a free of unmapped
+//! memory ends as the kernel's SIGSEGV, without our line.
+
+use core::ffi::{c_char, c_int, c_void};
+
+/// Asks for memory; there is no new handler here.
+///
+/// # Safety
+/// None.
+pub unsafe fn heapglass_new_slow(size: usize, align: usize) -> *mut c_void {
+    let user = crate::cxx::attempt(size, align);
+    if user.is_null() {
+        crate::cxx::thrower();
+    }
+    user
+}
+
+pub fn get_new_handler() -> Option<extern "C" fn() -> usize> {
+    None
+}
+
+pub fn throw_bad_alloc() -> Option<usize> {
+    None
+}
+
+pub fn dlsym() -> Option<unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void> {
+    None
+}
+
+pub type Handler = extern "C" fn(c_int, *const u8, *const u8);
+
+pub fn take_faults(_: Handler) -> bool {
+    false
+}
+
+pub fn leave_faults() {}
+
+/// # Safety
+/// None.
+pub unsafe fn read_fault(_: *const u8, _: *const u8) -> (bool, usize, bool) {
+    (false, 0, false)
+}
+pub const SIGSEGV: c_int = 11;

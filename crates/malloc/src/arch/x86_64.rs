@@ -1,0 +1,183 @@
+//! x86-64.
+//!
+//! The throwing operators new are a few lines of assembly around a Rust function, because an exception can't pass through a
+//! Rust frame: the new handler and the C++ library's `std::__throw_bad_alloc` are called from frames that the unwinder
+//! can walk and that have nothing to clean up.
+//!
+//! # Safety
+//! Symbols of the C++ library and of the dynamic loader are weak: null where the program has none.
+
+use core::arch::{asm, global_asm};
+use core::ffi::{c_char, c_int, c_void};
+
+macro_rules! operator_new {
+    // rbx and r12 keep size and alignment over the calls; three words on the stack keep it aligned to 16.
+    ($name:literal) => {
+        global_asm!(
+            concat!(".pushsection .text.", $name, ",\"ax\",@progbits"),
+            concat!(".globl ", $name),
+            concat!(".type ", $name, ",@function"),
+            concat!($name, ":"),
+            ".cfi_startproc",
+            "push rbx",
+            ".cfi_adjust_cfa_offset 8",
+            ".cfi_rel_offset rbx, 0",
+            "push r12",
+            ".cfi_adjust_cfa_offset 8",
+            ".cfi_rel_offset r12, 0",
+            "sub rsp, 8",
+            ".cfi_adjust_cfa_offset 8",
+            "mov rbx, rdi",
+            "mov r12, rsi",
+            "2:",
+            "mov rdi, rbx",
+            "mov rsi, r12",
+            concat!("call {attempt}"),
+            "test rax, rax",
+            "jz 3f",
+            "add rsp, 8",
+            ".cfi_remember_state",
+            ".cfi_adjust_cfa_offset -8",
+            "pop r12",
+            ".cfi_adjust_cfa_offset -8",
+            ".cfi_restore r12",
+            "pop rbx",
+            ".cfi_adjust_cfa_offset -8",
+            ".cfi_restore rbx",
+            "ret",
+            ".cfi_restore_state",
+            "3:",
+            "call {handler}",
+            "test rax, rax",
+            "jz 4f",
+            "call rax",
+            "jmp 2b",
+            "4:",
+            "call {thrower}",
+            "call rax",
+            "ud2",
+            ".cfi_endproc",
+            concat!(".size ", $name, ", .-", $name),
+            ".popsection",
+            attempt = sym crate::cxx::attempt,
+            handler = sym crate::cxx::new_handler,
+            thrower = sym crate::cxx::thrower,
+        );
+    };
+}
+
+operator_new!("heapglass_new_slow");
+
+unsafe extern "C" {
+    /// Asks for memory, with the new handler's help, and throws where there is none.
+    pub fn heapglass_new_slow(size: usize, align: usize) -> *mut c_void;
+}
+
+macro_rules! weak {
+    ($(#[$doc:meta])* $name:ident = $symbol:literal as $kind:ty) => {
+        $(#[$doc])*
+        pub fn $name() -> Option<$kind> {
+            let address: usize;
+            // SAFETY: reads the address that the loader found, or null. The type is the symbol's.
+            unsafe {
+                asm!(
+                    concat!(".weak ", $symbol),
+                    concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
+                    out(reg) address,
+                    options(pure, readonly, nostack, preserves_flags)
+                );
+                (address != 0).then(|| core::mem::transmute::<usize, $kind>(address))
+            }
+        }
+    };
+}
+
+weak!(
+    /// `std::get_new_handler`.
+    get_new_handler = "_ZSt15get_new_handlerv" as extern "C" fn() -> usize
+);
+weak!(
+    /// `std::__throw_bad_alloc`, by address: it isn't called from Rust.
+    throw_bad_alloc = "_ZSt17__throw_bad_allocv" as usize
+);
+weak!(
+    /// `dlsym`.
+    dlsym = "dlsym" as unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void
+);
+
+global_asm!(".hidden __start_heapglass_text", ".hidden __stop_heapglass_text");
+
+unsafe extern "C" {
+    fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
+    // The linker makes these for a section whose name is a C identifier.
+    #[link_name = "__start_heapglass_text"]
+    static TEXT_START: u8;
+    #[link_name = "__stop_heapglass_text"]
+    static TEXT_STOP: u8;
+}
+
+pub const SIGSEGV: c_int = 11;
+const SA_SIGINFO: c_int = 4;
+const SA_ONSTACK: c_int = 0x0800_0000;
+const SA_NODEFER: c_int = 0x4000_0000;
+
+/// `struct sigaction`, as glibc and musl have it.
+#[repr(C)]
+struct SigAction {
+    handler: usize,
+    mask: [u64; 16],
+    flags: c_int,
+    restorer: usize,
+}
+
+/// A handler of faults: signal, where its information is, and where the interrupted registers are.
+pub type Handler = extern "C" fn(c_int, *const u8, *const u8);
+
+/// Takes SIGSEGV over, if nobody has; `false` where somebody has.
+pub fn take_faults(handler: Handler) -> bool {
+    let mut old = SigAction { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
+    // SAFETY: both records are ours.
+    unsafe {
+        if sigaction(SIGSEGV, core::ptr::null(), &mut old) != 0 || old.handler != 0 {
+            return false;
+        }
+        let flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+        let new = SigAction { handler: handler as usize, mask: [0; 16], flags, restorer: 0 };
+        sigaction(SIGSEGV, &new, core::ptr::null_mut()) == 0
+    }
+}
+
+/// Gives SIGSEGV its default effect back.
+pub fn leave_faults() {
+    let default = SigAction { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
+    // SAFETY: the record is ours.
+    unsafe { sigaction(SIGSEGV, &default, core::ptr::null_mut()) };
+}
+
+/// Of a fault: was it one of memory (not a signal that somebody sent), the address, and whether one of our fast paths
+/// touched it.
+///
+/// # Safety
+/// The two pointers are those that the kernel gave to a handler of SIGSEGV.
+pub unsafe fn read_fault(info: *const u8, context: *const u8) -> (bool, usize, bool) {
+    // SAFETY: si_code lies at 8, si_addr at 16; rip is the 17th of the general registers, which start at 40.
+    unsafe {
+        let code = info.add(8).cast::<c_int>().read_unaligned();
+        let address = info.add(16).cast::<usize>().read_unaligned();
+        let at = context.add(40 + 16 * 8).cast::<usize>().read_unaligned();
+        let ours = (&raw const TEXT_START as usize..&raw const TEXT_STOP as usize).contains(&at);
+        (code > 0, address, ours)
+    }
+}
+
+// The core library's own code was compiled to unwind and names its personality routine. Nothing here unwinds; a program that
+// brings the real one keeps it.
+global_asm!(
+    ".pushsection .text.rust_eh_personality,\"ax\",@progbits",
+    ".weak rust_eh_personality",
+    ".hidden rust_eh_personality",
+    ".type rust_eh_personality,@function",
+    "rust_eh_personality: ud2",
+    ".size rust_eh_personality, .-rust_eh_personality",
+    ".popsection",
+);

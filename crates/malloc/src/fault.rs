@@ -1,0 +1,26 @@
+//! free's fast path reads the header of the pointer it is given. Where that pointer leads to no memory at all, the kernel
+//! answers with SIGSEGV inside of free; this handler turns it into our one line. It is put in place when the first thread
+//! gets onto the fast path, and only if nobody else handles the signal then. Any other fault gets its default effect
+//! back and happens again.
+
+use crate::arch;
+use core::ffi::c_int;
+use heapglass_heap::die;
+use heapglass_os as os;
+
+pub extern "C" fn install() {
+    arch::take_faults(on_fault);
+}
+
+extern "C" fn on_fault(_: c_int, info: *const u8, context: *const u8) {
+    // SAFETY: the kernel's own arguments.
+    let (is_fault, address, ours) = unsafe { arch::read_fault(info, context) };
+    if is_fault && ours {
+        // The cookie lies 8 bytes before the user's pointer, the size 4. A pointer that isn't canonical gives no address.
+        die::unmapped("free", (address != 0).then_some((address & !7) + 8));
+    }
+    arch::leave_faults();
+    if !is_fault {
+        os::thread::raise(arch::SIGSEGV);
+    }
+}
