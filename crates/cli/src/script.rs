@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const HEAD_BYTES: u64 = 256;
 /// How many interpreters may be scripts themselves, as in the kernel.
 const NESTED_MAX: usize = 5;
+const ELF: &[u8] = b"\x7fELF";
 
 /// What is handed to exec, and what comes of it.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub fn follow(words: Vec<OsString>) -> Result<Start, Failure> {
         let script = std::mem::replace(&mut start.image, PathBuf::from(line.interpreter));
         let mut rest = vec![script.clone().into_os_string()];
         rest.extend(argv.drain(1..));
-        if start.image.file_name() == Some(OsStr::new("env")) {
+        if is_env(&start.image) {
             let call = env_call(line.argument).ok_or_else(|| {
                 Failure::unusable(&script, "its #! line asks more of env than can be followed; name its interpreter: heapglass run -- INTERPRETER SCRIPT")
             })?;
@@ -63,6 +64,11 @@ pub fn follow(words: Vec<OsString>) -> Result<Start, Failure> {
     Err(Failure::unusable(&start.file, "its #! line leads from script to script without end"))
 }
 
+/// By its name, but a script of that name isn't it.
+fn is_env(interpreter: &Path) -> bool {
+    interpreter.file_name() == Some(OsStr::new("env")) && head(interpreter).is_ok_and(|head| head.starts_with(ELF))
+}
+
 fn head(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
     File::open(path).and_then(|f| f.take(HEAD_BYTES).read_to_end(&mut head)).map_err(|e| {
@@ -79,7 +85,7 @@ struct HashBang<'a> {
 
 /// The `#!` line of a script. A text without one is a script for `/bin/sh`, as in execvp(3); an ELF file is none at all.
 fn hash_bang<'a>(head: &'a [u8], path: &Path) -> Result<Option<HashBang<'a>>, Failure> {
-    if head.starts_with(b"\x7fELF") {
+    if head.starts_with(ELF) {
         return Ok(None);
     }
     let Some(rest) = head.strip_prefix(b"#!") else {
