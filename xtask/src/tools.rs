@@ -3,6 +3,7 @@
 use crate::Outcome;
 use crate::cargo::{output, shown};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,7 +103,7 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn install(packages: &[&str]) -> Outcome {
-    let _quiet = NoServices::begin();
+    let _quiet = NoServices::begin(Path::new(POLICY));
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").arg("-qq");
@@ -114,25 +115,39 @@ fn install(packages: &[&str]) -> Outcome {
 
 /// While this lives, installing a server doesn't start it. A policy that is already there is left alone.
 struct NoServices {
-    ours: bool,
+    ours: Option<PathBuf>,
 }
 
 impl NoServices {
-    fn begin() -> NoServices {
-        use std::io::Write;
-        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
-        let ours = made.is_ok_and(|mut file| {
-            file.write_all(b"#!/bin/sh\n# Made while tests install what they need, and removed after: start no service.\nexit 101\n")
-                .is_ok()
-        });
-        NoServices { ours }
+    fn begin(policy: &Path) -> NoServices {
+        let text =
+            b"#!/bin/sh\n# Made while tests install what they need, and removed after: start no service.\nexit 101\n";
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(policy);
+        let written = made.and_then(|mut file| file.write_all(text));
+        NoServices { ours: written.is_ok().then(|| policy.to_owned()) }
     }
 }
 
 impl Drop for NoServices {
     fn drop(&mut self) {
-        if self.ours {
-            let _ = fs::remove_file(Path::new(POLICY));
+        if let Some(policy) = &self.ours {
+            let _ = fs::remove_file(policy);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_is_made_and_removed_but_never_replaced() {
+        let policy = std::env::temp_dir().join(format!("policy.{}", std::process::id()));
+        let quiet = NoServices::begin(&policy);
+        assert_eq!(fs::metadata(&policy).unwrap().mode() & 0o111, 0o111);
+        drop(NoServices::begin(&policy));
+        assert!(policy.exists());
+        drop(quiet);
+        assert!(!policy.exists());
     }
 }
