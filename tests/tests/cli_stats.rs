@@ -123,17 +123,19 @@ fn the_file_is_made_where_it_may_be_and_removed() {
     let ran = run(heapglass().env("XDG_RUNTIME_DIR", dir.path()).args(print)).ok();
     let file = Path::new(ran.out.trim().strip_prefix("stats:").unwrap());
     assert!(file.starts_with(dir.path()) && left() == 0, "{ran:#?}");
-    // A comma would end the item, and a directory that isn't there takes no file: the next in line does.
-    for unfit in [dir.path().join("a,b"), dir.path().join("missing")] {
-        if unfit.ends_with("a,b") {
-            std::fs::create_dir(&unfit).unwrap();
-        }
+    // A comma would end the item, the library takes no path that long, and a directory that isn't there takes no file:
+    // the next in line does.
+    let (comma, long) = (dir.path().join("a,b"), dir.path().join("x".repeat(250)));
+    for unfit in [&comma, &long] {
+        std::fs::create_dir(unfit).unwrap();
+    }
+    for unfit in [comma, long, dir.path().join("missing")] {
         let ran = run(heapglass().env("XDG_RUNTIME_DIR", &unfit).args(print)).ok();
         let file = Path::new(ran.out.trim().strip_prefix("stats:").unwrap()).to_owned();
         assert!(!file.starts_with(dir.path()) && !file.exists(), "{ran:#?}");
     }
     let killed = run(heapglass().env("XDG_RUNTIME_DIR", dir.path()).args(["run", "--stats", "sh", "-c", "kill -9 $$"]));
-    assert_eq!((killed.signal, left()), (Some(9), 1), "only the directory that the test made");
+    assert_eq!((killed.signal, left()), (Some(9), 2), "only the directories that the test made");
 }
 
 /// Starts a shell under `--stats` that says when it is ready.

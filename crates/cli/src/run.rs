@@ -11,7 +11,7 @@
 //! | `HEAPGLASS_PRELOADED` | `ENTRY`, byte for byte | without `-f` |
 //!
 //! ENTRY is the absolute path of the library, without spaces and colons; FILE is the absolute path of a file of at least
-//! `COUNTERS_BYTES` zeros, without commas and colons.
+//! `COUNTERS_BYTES` zeros, shorter than 255 bytes, without commas and colons.
 //!
 //! Where `HEAPGLASS_PRELOADED` is set, the constructor (after it has read `HEAPGLASS`), in place in the strings of `environ`:
 //! 1. takes the first entry of `LD_PRELOAD` that equals ENTRY out of it, with the colon (or space) that set it apart; an

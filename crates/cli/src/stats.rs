@@ -13,6 +13,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// A longer directory is passed over: with the file's name in it, the path must stay below the 255 bytes that the library
+/// takes.
+const DIR_BYTES_MAX: usize = 180;
+
 /// A file for one run, removed when dropped.
 pub struct Page {
     path: PathBuf,
@@ -71,7 +75,8 @@ impl Drop for Page {
 }
 
 fn fits_in_an_item(dir: &Path) -> bool {
-    !dir.as_os_str().as_bytes().iter().any(|b| matches!(b, b',' | b':'))
+    let path = dir.as_os_str().as_bytes();
+    path.len() <= DIR_BYTES_MAX && !path.iter().any(|b| matches!(b, b',' | b':'))
 }
 
 macro_rules! figure {
