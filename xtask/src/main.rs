@@ -1,1 +1,54 @@
-fn main() {}
+//! The project's own commands: `cargo xtask test` runs everything that is checked, `cargo xtask test NAME...` some steps of
+//! it, `cargo xtask list` names them.
+
+#![deny(unsafe_code)]
+
+mod cargo;
+mod edges;
+mod no_c;
+mod steps;
+mod symbols;
+mod tidy;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test            run every step
+cargo xtask test NAME...    run these steps (and the build, where they need it)
+cargo xtask list            name the steps";
+
+/// What a step says when it fails; what it ran has printed the rest.
+type Outcome = Result<(), String>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root").to_path_buf()
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let steps = match steps::all() {
+        Ok(steps) => steps,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match words.as_slice() {
+        ["test", names @ ..] => steps::run(&steps, names),
+        ["list"] => {
+            steps.iter().for_each(|step| println!("{:<28}{}", step.name, step.about));
+            ExitCode::SUCCESS
+        }
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

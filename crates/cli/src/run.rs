@@ -1,0 +1,112 @@
+//! `heapglass run`: starts a program with the library preloaded.
+//!
+//! # The protocol between this command and the library
+//! The command hands over by environment variables. A process can't have its environment changed from outside after exec,
+//! so the library itself takes out what its children shall not inherit, in its constructor, before the program's `main`.
+//!
+//! | variable | value | given |
+//! |---|---|---|
+//! | `LD_PRELOAD` | `ENTRY` or `ENTRY:what was there before` | always |
+//! | `HEAPGLASS` | `what was there before,stats:FILE` or `stats:FILE` | with `--stats` |
+//! | `HEAPGLASS_PRELOADED` | `ENTRY`, byte for byte | without `-f` |
+//!
+//! ENTRY is the absolute path of the library, without spaces and colons; FILE is the absolute path of a file of at least
+//! `COUNTERS_BYTES` zeros, shorter than 255 bytes, without commas and colons.
+//!
+//! Where `HEAPGLASS_PRELOADED` is set, the constructor (after it has read `HEAPGLASS`), in place in the strings of `environ`:
+//! 1. takes the first entry of `LD_PRELOAD` that equals ENTRY out of it, with the colon (or space) that set it apart; an
+//!    `LD_PRELOAD` that becomes empty is removed from `environ`;
+//! 2. takes the last item of `HEAPGLASS` out if that item starts with `stats:`, with the comma before it; a `HEAPGLASS` that
+//!    becomes empty is removed;
+//! 3. removes `HEAPGLASS_PRELOADED`.
+//!
+//! Where it isn't set (`-f`, or a preload by hand) nothing is changed: children inherit all of it. Of all processes that
+//! are then given the same FILE, the first to take it counts there; the others count privately. A `stats:` of ours comes
+//! last, so it wins over one that the caller has set.
+
+use crate::failure::Failure;
+use crate::{find, program, script, stats, supervise};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// Run a program on Heapglass
+///
+/// Runs PROGRAM with libheapglass.so preloaded and ends as PROGRAM ends. Without --stats, PROGRAM takes the place of this
+/// command, with its process id.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Run {
+    /// After PROGRAM has ended, print what it did to its heap on standard error
+    #[arg(long)]
+    stats: bool,
+
+    /// Children too; also what PROGRAM itself becomes by exec
+    #[arg(short, long)]
+    follow_forks: bool,
+
+    /// The program, found as a shell finds it, and its arguments. The first word that is no flag ends the flags of `run`
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    words: Vec<OsString>,
+}
+
+const AFTER_HELP: &str = "\
+Without -f only PROGRAM itself runs on Heapglass. A launcher (env, nice, a shell script that starts the real program) \
+needs -f.
+
+Exit status: PROGRAM's own, 128+N seen from a shell if signal N killed it; 125 if this command failed, 126 if PROGRAM \
+can't be executed or preloaded, 127 if it wasn't found.
+
+Environment: HEAPGLASS=key:value,... configures the allocator. HEAPGLASS_LIB names another libheapglass.so than the one \
+that belongs to this command.";
+
+impl Run {
+    pub fn plain(words: Vec<OsString>) -> Run {
+        Run { stats: false, follow_forks: false, words }
+    }
+
+    pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        let name = self.words[0].clone();
+        let library = find::library()?;
+        let start = script::follow(self.words)?;
+        program::check(&start.image, &library)?;
+
+        let mut command = Command::new(&start.file);
+        command.arg0(&start.words[0]).args(&start.words[1..]).envs(start.assigned);
+        preload(&mut command, &library, self.follow_forks);
+        if self.stats {
+            let page = stats::Page::create()?;
+            command.env("HEAPGLASS", joined(std::env::var_os("HEAPGLASS"), ",", page.item()));
+            let ended = supervise::run(command).map_err(|e| Failure::refused(&start.file, &e))?;
+            page.report(&name, &ended);
+            // What stands in for the program's end may be a signal, after which nothing is cleaned up.
+            drop(page);
+            return Ok(ended.pass_on());
+        }
+        // Returns only if the kernel refuses.
+        Err(Failure::refused(&start.file, &command.exec()))
+    }
+}
+
+fn preload(command: &mut Command, library: &Path, follow_forks: bool) {
+    let entry = library.as_os_str();
+    let mut list = entry.to_owned();
+    if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|list| !list.is_empty()) {
+        list = joined(Some(list), ":", before);
+    }
+    command.env("LD_PRELOAD", list);
+    match follow_forks {
+        true => command.env_remove("HEAPGLASS_PRELOADED"),
+        false => command.env("HEAPGLASS_PRELOADED", entry),
+    };
+}
+
+fn joined(before: Option<OsString>, separator: &str, last: impl AsRef<OsStr>) -> OsString {
+    let mut list = before.unwrap_or_default();
+    if !list.is_empty() {
+        list.push(separator);
+    }
+    list.push(last);
+    list
+}

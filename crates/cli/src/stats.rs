@@ -1,0 +1,205 @@
+//! The page that a program counts into for `--stats`, and the screen made of it.
+
+use crate::failure::Failure;
+use crate::supervise::Ended;
+use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::mem::offset_of;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A longer directory is passed over: with the file's name in it, the path must stay below the 255 bytes that the library
+/// takes.
+const DIR_BYTES_MAX: usize = 180;
+
+/// A file for one run, removed when dropped.
+pub struct Page {
+    path: PathBuf,
+}
+
+impl Page {
+    /// Made in the first of these directories that takes it: the first two are memory, so counting never waits for a disk.
+    pub fn create() -> Result<Page, Failure> {
+        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let dirs = own.into_iter().chain(["/dev/shm", "/tmp"].map(PathBuf::from));
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for dir in dirs.filter(|dir| dir.is_absolute() && fits_in_an_item(dir)) {
+            match Page::create_in(&dir) {
+                Ok(page) => return Ok(page),
+                Err(error) => last = error,
+            }
+        }
+        Err(Failure::ours(format!(
+            "no place for the counters: {last}; set XDG_RUNTIME_DIR to a directory that you may write to"
+        )))
+    }
+
+    fn create_in(dir: &Path) -> io::Result<Page> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let path = dir.join(format!("heapglass-stats.{}.{}", std::process::id(), now.as_nanos()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let page = Page { path };
+        // Written, not only given a length: a page that the file system can't back would kill the program later on.
+        file.write_all(&[0; COUNTERS_BYTES])?;
+        Ok(page)
+    }
+
+    /// The item of `HEAPGLASS` that makes the library take the page.
+    pub fn item(&self) -> OsString {
+        let mut item = OsString::from("stats:");
+        item.push(&self.path);
+        item
+    }
+
+    /// Prints the screen on standard error.
+    pub fn report(&self, name: &OsStr, ended: &Ended) {
+        let title = format!("heapglass: {}, process {}, {}\n", name.display(), ended.pid, ended.how);
+        let screen = match fs::read(&self.path) {
+            Ok(bytes) => title + &body(&bytes),
+            Err(e) => format!("{title}heapglass: no figures: {}: {e}\n", self.path.display()),
+        };
+        // Standard error may be closed; the program's status still counts.
+        let _ = io::stderr().write_all(screen.as_bytes());
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn fits_in_an_item(dir: &Path) -> bool {
+    let path = dir.as_os_str().as_bytes();
+    path.len() <= DIR_BYTES_MAX && !path.iter().any(|b| matches!(b, b',' | b':'))
+}
+
+macro_rules! figure {
+    ($bytes:expr, $field:ident) => {
+        u64_at($bytes, offset_of!(Counters, $field))
+    };
+}
+
+fn body(bytes: &[u8]) -> String {
+    if bytes.len() < COUNTERS_BYTES || figure!(bytes, magic) != MAGIC {
+        return "heapglass: no figures: the program never allocated through the library; it brings an allocator of its own, \
+                or became another program by exec (then use -f)\n"
+            .into();
+    }
+    let version = u32_at(bytes, offset_of!(Counters, version));
+    if version != VERSION {
+        return format!(
+            "heapglass: no figures: the library counts by layout {version}, this command reads layout {VERSION}; use both of one build\n"
+        );
+    }
+    let rows = [
+        ("malloc calls", figure!(bytes, malloc_calls)),
+        ("calloc calls", figure!(bytes, calloc_calls)),
+        ("realloc calls", figure!(bytes, realloc_calls)),
+        ("aligned calls", figure!(bytes, aligned_calls)),
+        ("free calls", figure!(bytes, free_calls)),
+        ("in use at exit, bytes", figure!(bytes, in_use_bytes)),
+        ("in use at exit, chunks", figure!(bytes, in_use_chunks)),
+        ("in use at peak, bytes", figure!(bytes, peak_bytes)),
+        ("arenas", figure!(bytes, arenas)),
+        ("heap at exit, bytes", figure!(bytes, heap_bytes)),
+        ("heap at peak, bytes", figure!(bytes, heap_peak_bytes)),
+        ("mapped at exit, bytes", figure!(bytes, mapped_bytes)),
+        ("mapped at peak, bytes", figure!(bytes, mapped_peak_bytes)),
+        ("brk calls", figure!(bytes, brk_calls)),
+        ("mmap calls", figure!(bytes, mmap_calls)),
+        ("munmap calls", figure!(bytes, munmap_calls)),
+        ("mremap calls", figure!(bytes, mremap_calls)),
+        ("madvise calls", figure!(bytes, madvise_calls)),
+        ("mprotect calls", figure!(bytes, mprotect_calls)),
+    ];
+    let figures = rows.map(|(_, figure)| grouped(figure));
+    let width = figures.iter().map(String::len).max().unwrap_or(0).max(15);
+    let mut screen = String::new();
+    for ((label, _), figure) in rows.iter().zip(&figures) {
+        let _ = writeln!(screen, "  {label:<24}{figure:>width$}");
+    }
+    screen
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+/// With a comma between thousands.
+fn grouped(figure: u64) -> String {
+    let digits = figure.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+        bytes[at..at + value.len()].copy_from_slice(value);
+    }
+
+    fn taken() -> Vec<u8> {
+        let mut bytes = vec![0; COUNTERS_BYTES];
+        put(&mut bytes, offset_of!(Counters, magic), &MAGIC.to_ne_bytes());
+        put(&mut bytes, offset_of!(Counters, version), &VERSION.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (figure, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (135_168, "135,168"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(grouped(figure), text);
+        }
+        assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn the_screen_has_every_figure_on_a_line_of_its_own() {
+        let mut bytes = taken();
+        put(&mut bytes, offset_of!(Counters, malloc_calls), &12_345_u64.to_ne_bytes());
+        put(&mut bytes, offset_of!(Counters, peak_bytes), &u64::MAX.to_ne_bytes());
+        let screen = body(&bytes);
+        assert!(screen.contains("\n  free calls "), "{screen}");
+        assert!(screen.starts_with("  malloc calls "), "{screen}");
+        assert!(screen.lines().next().unwrap().ends_with(" 12,345"), "{screen}");
+        let widths: Vec<usize> = screen.lines().map(str::len).collect();
+        assert!(widths.iter().all(|w| *w == widths[0]) && widths.len() <= 22, "{screen}");
+    }
+
+    #[test]
+    fn a_page_nobody_took_or_of_another_layout_is_said_so() {
+        assert!(body(&[0; COUNTERS_BYTES]).contains("never allocated through the library"));
+        assert!(body(&[]).contains("never allocated through the library"));
+        let mut bytes = taken();
+        put(&mut bytes, offset_of!(Counters, version), &(VERSION + 1).to_ne_bytes());
+        assert!(body(&bytes).contains("use both of one build"));
+    }
+
+    #[test]
+    fn the_file_is_full_length_and_goes_with_its_page() {
+        let page = Page::create().unwrap();
+        let path = page.path.clone();
+        assert_eq!(fs::metadata(&path).unwrap().len(), COUNTERS_BYTES as u64);
+        drop(page);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,89 @@
+//! Which package may depend on which. The allocator's packages form a ladder on which each sees only what is below, and the
+//! only thing that the tools share with it is `heapglass-event`, the layout of what it says of itself.
+
+use crate::Outcome;
+use crate::cargo::{list, packages, text};
+use serde_json::Value;
+
+/// All that the allocator's packages may depend on.
+const WHOLE: [(&str, &[&str]); 5] = [
+    ("heapglass-os", &["linux-raw-sys"]),
+    ("heapglass-event", &[]),
+    ("heapglass-heap", &["heapglass-os", "heapglass-event"]),
+    ("heapglass-malloc", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
+    ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
+];
+
+/// What the others may depend on of ours; packages from the registry are their own affair.
+const OURS: [(&str, &[&str]); 1] =
+    // The library only so that it is built before the command that preloads it.
+    [("heapglass-cli", &["heapglass-event", "heapglass-malloc"])];
+
+pub fn check() -> Outcome {
+    let faults = faults(&packages()?);
+    faults.iter().for_each(|fault| println!("{fault}"));
+    if faults.is_empty() { Ok(()) } else { Err(format!("{} faults", faults.len())) }
+}
+
+fn faults(packages: &[Value]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let known = |name: &str| packages.iter().any(|package| text(package, "name") == name);
+    for (name, _) in WHOLE.iter().chain(&OURS) {
+        if !known(name) {
+            faults.push(format!("{name}: there is no such package; correct this table"));
+        }
+    }
+    for package in packages {
+        let name = text(package, "name");
+        let whole = WHOLE.iter().find(|(package, _)| *package == name);
+        let ours = OURS.iter().find(|(package, _)| *package == name);
+        for dependency in list(package, "dependencies").iter().filter(|d| counts(d)) {
+            let on = text(dependency, "name");
+            let allowed = match (whole, ours) {
+                (Some((_, allowed)), _) => allowed.contains(&on),
+                (_, Some((_, allowed))) => allowed.contains(&on) || !known(on),
+                // An example or a test may use the doors, as anyone may, but not what is behind them.
+                _ => !known(on) || on == "heapglass" || on == "heapglass-event" || on == "heapglass-tests",
+            };
+            if !allowed {
+                faults.push(format!("{name} may not depend on {on}"));
+            }
+        }
+    }
+    faults
+}
+
+/// What only tests use doesn't count, nor does what stands in for the atomics in a loom build.
+fn counts(dependency: &Value) -> bool {
+    text(dependency, "kind") != "dev" && text(dependency, "target") != "cfg(loom)"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_edge_that_points_up_is_found() {
+        let workspace = |of: &str, on: &str, kind: &str, target: &str| {
+            let names = WHOLE.iter().chain(&OURS).map(|(name, _)| *name).chain(["xtask"]);
+            let one = |name: &str| match name == of {
+                true => json!({ "name": name, "dependencies": [{ "name": on, "kind": kind, "target": target }] }),
+                false => json!({ "name": name, "dependencies": [] }),
+            };
+            faults(&names.map(one).collect::<Vec<_>>()).len()
+        };
+        assert_eq!(workspace("heapglass-heap", "heapglass-os", "", ""), 0);
+        assert_eq!(workspace("heapglass-os", "heapglass-heap", "", ""), 1);
+        assert_eq!(workspace("heapglass-os", "libc", "", ""), 1);
+        assert_eq!(workspace("heapglass-os", "libc", "build", ""), 1);
+        assert_eq!(workspace("heapglass-heap", "proptest", "dev", ""), 0);
+        assert_eq!(workspace("heapglass-heap", "loom", "", "cfg(loom)"), 0);
+        assert_eq!(workspace("heapglass-heap", "loom", "", ""), 1);
+        assert_eq!(workspace("heapglass-cli", "clap", "", ""), 0);
+        assert_eq!(workspace("heapglass-cli", "heapglass-heap", "", ""), 1);
+        assert_eq!(workspace("xtask", "heapglass-os", "", ""), 1);
+        assert_eq!(workspace("xtask", "serde_json", "", ""), 0);
+        assert_eq!(faults(&[]).len(), WHOLE.len() + OURS.len());
+    }
+}

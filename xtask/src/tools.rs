@@ -1,0 +1,153 @@
+//! Programs that the tests run: checked by looking for them, installed with apt-get where that can be done.
+
+use crate::Outcome;
+use crate::cargo::{output, shown};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program and the Debian package that brings it.
+const NEEDS: [(&str, &str); 30] = [
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("nm", "binutils"),
+    ("make", "make"),
+    ("git", "git"),
+    ("bash", "bash"),
+    ("tar", "tar"),
+    ("xz", "xz-utils"),
+    ("perl", "perl"),
+    ("strace", "strace"),
+    ("gdb", "gdb"),
+    ("valgrind", "valgrind"),
+    ("setcap", "libcap2-bin"),
+    ("xmllint", "libxml2-utils"),
+    ("musl-gcc", "musl-tools"),
+    ("sqlite3", "sqlite3"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
+    ("nginx", "nginx"),
+    ("wrk", "wrk"),
+    ("initdb", "postgresql"),
+    ("pgbench", "postgresql"),
+    ("node", "nodejs"),
+    ("javac", "default-jdk-headless"),
+    ("lua5.4", "lua5.4"),
+    ("z3", "z3"),
+    ("gs", "ghostscript"),
+    ("vim", "vim"),
+    ("openssl", "openssl"),
+    (PYTHON, "python3"),
+];
+
+/// The distribution's own, since that is what its test modules are packaged for.
+const PYTHON: &str = "/usr/bin/python3";
+const PYTHON_TESTS: &str = "libpython3-testsuite";
+
+/// Tells the tests that they may leave themselves out where a program is missing.
+const LEAVE_OUT: &str = "HEAPGLASS_LEAVE_OUT";
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+pub fn check() -> Outcome {
+    let missing = missing();
+    if missing.is_empty() {
+        println!("all there");
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    let programs = missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", ");
+    if !can_install() {
+        println!("missing: {programs}. The tests that run them are left out. To have them, type:");
+        println!("  sudo apt-get install -y --no-install-recommends {}", packages.join(" "));
+        return Ok(());
+    }
+    println!("installing with apt-get: {}", packages.join(" "));
+    install(&packages)?;
+    match self::missing().as_slice() {
+        [] => Ok(()),
+        [(program, package), ..] => Err(format!("{package} is installed, but {program} is still not found")),
+    }
+}
+
+/// Lets the tests that a command starts leave themselves out where a program is missing, if it can't be installed.
+pub fn allow(command: &mut Command) -> &mut Command {
+    if can_install() { command } else { command.env(LEAVE_OUT, "1") }
+}
+
+fn can_install() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0) && find("apt-get").is_some()
+}
+
+fn missing() -> Vec<(&'static str, &'static str)> {
+    let mut missing: Vec<_> = NEEDS.into_iter().filter(|(program, _)| find(program).is_none()).collect();
+    if output(Command::new(PYTHON).args(["-c", "import test.test_list"])).is_err() {
+        missing.push(("python3's own tests", PYTHON_TESTS));
+    }
+    missing
+}
+
+/// On the PATH, where servers lie, and where the distribution keeps the versions of postgres.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
+        dirs.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    // A program given by its whole path replaces the directory it is joined to.
+    dirs.into_iter().map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+fn install(packages: &[&str]) -> Outcome {
+    let _quiet = NoServices::begin(Path::new(POLICY));
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").arg("-qq");
+        command
+    };
+    shown(apt().arg("update"))?;
+    shown(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
+}
+
+/// While this lives, installing a server doesn't start it. A policy that is already there is left alone.
+struct NoServices {
+    ours: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn begin(policy: &Path) -> NoServices {
+        let text =
+            b"#!/bin/sh\n# Made while tests install what they need, and removed after: start no service.\nexit 101\n";
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(policy);
+        let written = made.and_then(|mut file| file.write_all(text));
+        NoServices { ours: written.is_ok().then(|| policy.to_owned()) }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.ours {
+            let _ = fs::remove_file(policy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_is_made_and_removed_but_never_replaced() {
+        let policy = std::env::temp_dir().join(format!("policy.{}", std::process::id()));
+        let quiet = NoServices::begin(&policy);
+        assert_eq!(fs::metadata(&policy).unwrap().mode() & 0o111, 0o111);
+        drop(NoServices::begin(&policy));
+        assert!(policy.exists());
+        drop(quiet);
+        assert!(!policy.exists());
+    }
+}
