@@ -25,7 +25,7 @@ fn own_tests(trial: Trial, allocator: &str) {
         return;
     }
     let listed = run(trial.plain(PYTHON).args(["-m", "test", "--list-cases"]).args(MODULES)).ok();
-    let cases = listed.out.lines().filter(|line| line.starts_with("test.")).count();
+    let cases = listed.out.lines().filter(|line| !line.is_empty()).count();
     assert!(cases > 1000, "{listed:#?}");
 
     let mut command = trial.on(PYTHON);

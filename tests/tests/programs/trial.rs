@@ -4,11 +4,12 @@
 //! process called and what `heapglass_check` says of its heaps. [`Trial::proved`] reads these notes.
 
 use heapglass_tests::{Door, Ran, built, compile, run_within};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,7 @@ impl Trial {
         let dir = parent.join(format!("heapglass-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(dir.join("tmp")).unwrap();
         let command = if THROUGH_COMMAND { built("heapglass") } else { PathBuf::new() };
-        let tools = Tools { command, library: built("libheapglass.so"), auditor: auditor() };
+        let tools = Tools { command, library: built("libheapglass.so").canonicalize().unwrap(), auditor: auditor() };
         Trial { name, dir, began: Instant::now(), tools }
     }
 
@@ -113,14 +114,15 @@ impl Trial {
             Command::new(program)
         };
         self.surround(&mut command);
-        command.env("LD_PRELOAD", self.preload()).env("HEAPGLASS_AUDIT", self.audit_file());
+        // The command puts the library before what is there.
+        let preload = if THROUGH_COMMAND { self.tools.auditor.display().to_string() } else { self.preload() };
+        command.env("LD_PRELOAD", preload).env("HEAPGLASS_AUDIT", self.audit_file());
         command
     }
 
-    /// What `LD_PRELOAD` holds when a program runs on Heapglass.
+    /// What `LD_PRELOAD` holds in a program on Heapglass.
     pub fn preload(&self) -> String {
-        let auditor = self.tools.auditor.display();
-        if THROUGH_COMMAND { auditor.to_string() } else { format!("{}:{auditor}", self.library().display()) }
+        format!("{}:{}", self.library().display(), self.tools.auditor.display())
     }
 
     pub fn library(&self) -> &Path {
@@ -215,8 +217,14 @@ pub fn script(name: &str) -> String {
 }
 
 fn auditor() -> PathBuf {
-    static AUDITOR: OnceLock<PathBuf> = OnceLock::new();
-    AUDITOR.get_or_init(|| compile("tests/programs/audit.c", Door::Libc, &["-shared", "-fPIC"])).clone()
+    compiled_once("tests/programs/audit.c", &["-shared", "-fPIC"])
+}
+
+/// A program of ours, compiled by the first test that wants it: no test has its program replaced while it runs.
+pub fn compiled_once(source: &'static str, extra: &[&str]) -> PathBuf {
+    static COMPILED: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap();
+    compiled.entry(source).or_insert_with(|| compile(source, Door::Preload, extra)).clone()
 }
 
 /// The preload is really read: a key that Heapglass doesn't know is told on standard error.
