@@ -18,7 +18,7 @@ const GDB_STEPS: [&str; 10] = [
     "continue",
 ];
 
-fn session(mut gdb: Command, before: &[String], program: &str) -> Ran {
+fn debug(mut gdb: Command, before: &[String], program: &str) -> Ran {
     gdb.args(["-nx", "-batch"]).env("DEBUGINFOD_URLS", "");
     for step in before.iter().map(String::as_str).chain(GDB_STEPS) {
         gdb.args(["-ex", step]);
@@ -52,7 +52,7 @@ fn gdb_of_a_child() {
         format!("set environment LD_PRELOAD {}", trial.preload()),
         format!("set environment HEAPGLASS_AUDIT {}", trial.audit_file().display()),
     ];
-    session(trial.plain("gdb"), &before, program.to_str().unwrap());
+    debug(trial.plain("gdb"), &before, program.to_str().unwrap());
     let exe = program.file_name().unwrap().to_str().unwrap();
     assert!(trial.notes().iter().all(|note| note.exe == exe), "gdb itself was to be without: {:?}", trial.notes());
     trial.proved(&[exe]);
@@ -65,7 +65,7 @@ fn gdb_itself() {
     }
     let trial = Trial::new("gdb, itself too");
     let program = compiled_once("tests/programs/stops.c", &[]);
-    session(trial.on("gdb"), &[], program.to_str().unwrap());
+    debug(trial.on("gdb"), &[], program.to_str().unwrap());
     trial.proved(&["gdb", program.file_name().unwrap().to_str().unwrap()]);
 }
 
