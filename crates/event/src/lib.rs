@@ -56,7 +56,6 @@ const _: () = assert!(COUNTERS_BYTES <= 4096);
 
 impl Counters {
     pub const fn new() -> Counters {
-
         Counters {
             magic: AtomicU64::new(0),
             version: AtomicU32::new(0),

@@ -66,12 +66,7 @@ impl Drop for Guard {
 
 impl Arena {
     const fn unset() -> Arena {
-        Arena {
-            lock: Lock::new(),
-            seats: Seats::new(),
-            inbox: Inbox::new(),
-            store: UnsafeCell::new(Store::unset()),
-        }
+        Arena { lock: Lock::new(), seats: Seats::new(), inbox: Inbox::new(), store: UnsafeCell::new(Store::unset()) }
     }
 
     /// Locks the arena, and takes in what lies in its inbox. `None` where this thread has it locked already.
@@ -97,7 +92,6 @@ impl Arena {
         }
         guard
     }
-
 }
 
 /// Does an arena's heap hold a header at this address? Looks without the lock: heaps' records are never unmade.
@@ -112,7 +106,8 @@ fn heap_around(index: usize, address: usize) -> Option<(usize, usize)> {
     unsafe {
         let mut region = (&raw const (*store).regions).read_volatile();
         while !region.is_null() {
-            let (start, end) = ((&raw const (*region).start).read_volatile(), (&raw const (*region).end).read_volatile());
+            let (start, end) =
+                ((&raw const (*region).start).read_volatile(), (&raw const (*region).end).read_volatile());
             if start <= address && address + HEADER <= end {
                 return Some((start, end));
             }

@@ -122,10 +122,7 @@ pub fn park(user: *mut u8) -> bool {
     unsafe {
         let [newer, older] = (*head).parked;
         // Page offset 16 is where mapped chunks start; these, repeats of a parked pointer and null go the exact way.
-        if user.is_null()
-            || user == newer
-            || user == older
-            || (user as usize).wrapping_sub(HEADER) & 0xfff == 0 {
+        if user.is_null() || user == newer || user == older || (user as usize).wrapping_sub(HEADER) & 0xfff == 0 {
             return false;
         }
         let away = older as usize;

@@ -78,7 +78,14 @@ impl Checker<'_> {
     fn fault(&mut self, at: usize, what: &'static str) {
         self.walked.faults += 1;
         if !self.silent && self.walked.faults <= 10 {
-            Line::new().text("check: ").text(what).text(" at ").hex(at).text(" in arena ").number(self.store.arena).warn();
+            Line::new()
+                .text("check: ")
+                .text(what)
+                .text(" at ")
+                .hex(at)
+                .text(" in arena ")
+                .number(self.store.arena)
+                .warn();
         }
     }
 

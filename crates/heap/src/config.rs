@@ -44,7 +44,9 @@ pub fn read_environment() {
             let (key, value) = split(entry, b'=');
             let _ = match key {
                 b"tcache_count" if number(value) == Some(0) => set(b"tcache", b"0"),
-                b"arena_max" | b"mmap_threshold" | b"mmap_max" | b"trim_threshold" | b"top_pad" | b"perturb" => set(key, value),
+                b"arena_max" | b"mmap_threshold" | b"mmap_max" | b"trim_threshold" | b"top_pad" | b"perturb" => {
+                    set(key, value)
+                }
                 _ => Ok(()),
             };
         }
@@ -134,7 +136,7 @@ fn count_into_file(path: &[u8]) -> Result<(), Wrong> {
     let Some(room) = name.get_mut(..path.len()).filter(|_| !path.is_empty() && path.len() < 255) else {
         return Err(Wrong::Value);
     };
-    room.copy_from_slice(path);
+    room.iter_mut().zip(path).for_each(|(to, &from)| *to = from);
     // SAFETY: the name is shorter than its buffer, so a NUL follows.
     let file = unsafe { os::open(name.as_ptr()) }.map_err(|_| Wrong::Value)?;
     let mapped = os::map_file(file, COUNTERS_BYTES);
@@ -148,6 +150,11 @@ fn count_into_file(path: &[u8]) -> Result<(), Wrong> {
         if free.is_err_and(|taken| taken != me) {
             return Ok(());
         }
+        if free.is_err() {
+            // The same process, in a program that replaced itself: it starts from nothing.
+            core::ptr::write_bytes(page.cast::<u8>(), 0, COUNTERS_BYTES);
+            (*page).pid.store(me, Relaxed);
+        }
         (*page).version.store(VERSION, Relaxed);
         kernel::count_into(page);
         (*page).magic.store(MAGIC, Relaxed);
@@ -155,4 +162,3 @@ fn count_into_file(path: &[u8]) -> Result<(), Wrong> {
     POLICY.observed.store(true, Relaxed);
     Ok(())
 }
-

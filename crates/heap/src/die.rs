@@ -207,7 +207,11 @@ pub fn corrupt_header(chunk: Chunk, what: &'static str) -> ! {
 /// Links of a free chunk are broken.
 #[cold]
 pub fn corrupt_list(at: usize) -> ! {
-    Line::new().text("corrupted heap: the links of the free chunk at ").hex(at).text(" (in a bin) were overwritten").die()
+    Line::new()
+        .text("corrupted heap: the links of the free chunk at ")
+        .hex(at)
+        .text(" (in a bin) were overwritten")
+        .die()
 }
 
 /// A size at a free chunk's end isn't the one in its header.

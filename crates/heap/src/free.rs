@@ -124,7 +124,9 @@ pub fn live(call: &'static str, user: usize) -> Live {
                 mapped::prove(user, length);
                 Live::Mapped { base, length }
             }
-            Known::Freed => die::freed_before(call, user, "the chunk was a mapping of its own, and went back to the kernel"),
+            Known::Freed => {
+                die::freed_before(call, user, "the chunk was a mapping of its own, and went back to the kernel")
+            }
             Known::No => report_stray(call, user),
         },
     }
@@ -197,7 +199,9 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if home_of(user).is_none() {
         return match mapped::free(user) {
             Known::Live { .. } => {}
-            Known::Freed => die::freed_before("free", user, "the chunk was a mapping of its own, and went back to the kernel"),
+            Known::Freed => {
+                die::freed_before("free", user, "the chunk was a mapping of its own, and went back to the kernel")
+            }
             Known::No => report_stray("free", user),
         };
     }
@@ -221,4 +225,3 @@ fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
         None => arena::send_home(chunk, size, None, me),
     }
 }
-

@@ -71,7 +71,10 @@ static ANY_KEPT: AtomicBool = AtomicBool::new(false);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Known {
     /// A live mapped chunk, with its mapping.
-    Live { base: usize, length: usize },
+    Live {
+        base: usize,
+        length: usize,
+    },
     Freed,
     No,
 }

@@ -101,6 +101,9 @@ impl Policy {
 
     /// Must every call take the slow path?
     pub fn always_slow(&self) -> bool {
-        self.classic.load(Relaxed) || self.observed.load(Relaxed) || !self.park.load(Relaxed) || self.perturb.load(Relaxed) != 0
+        self.classic.load(Relaxed)
+            || self.observed.load(Relaxed)
+            || !self.park.load(Relaxed)
+            || self.perturb.load(Relaxed) != 0
     }
 }

@@ -136,7 +136,8 @@ impl Thread {
     /// Takes a class's magazine out, with its count and class written.
     fn unload(&mut self, class: usize) -> *mut Magazine {
         let count = self.cached(class).len();
-        let magazine = self.magazines.get_mut(class).map_or(ptr::null_mut(), |m| core::mem::replace(m, ptr::null_mut()));
+        let magazine =
+            self.magazines.get_mut(class).map_or(ptr::null_mut(), |m| core::mem::replace(m, ptr::null_mut()));
         if let Some(bin) = self.cache.bins.get_mut(class) {
             (bin.top, bin.limit) = (no_slot(), no_slot());
         }
@@ -225,7 +226,8 @@ impl Thread {
     /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
     pub fn refill(&mut self, size: usize) -> Option<Taken> {
         let class = class_of(size);
-        let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
+        let spare =
+            self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
         if !spare.is_null() {
             return self.exchange(class, size, spare);
         }
@@ -301,7 +303,8 @@ impl Thread {
     pub fn flush(&mut self) {
         self.unpark();
         for class in 0..CLASSES {
-            let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
+            let spare =
+                self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
             for magazine in [spare, self.unload(class)] {
                 if !magazine.is_null() {
                     // SAFETY: ours, with its count and class written.

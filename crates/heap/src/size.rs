@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn a_request_takes_its_bytes_a_header_and_the_rounding() {
-        for (request, size) in [(0, 32), (1, 32), (24, 32), (25, 48), (32, 48), (40, 48), (41, 64), (128, 144), (1016, 1024)] {
+        for (request, size) in
+            [(0, 32), (1, 32), (24, 32), (25, 48), (32, 48), (40, 48), (41, 64), (128, 144), (1016, 1024)]
+        {
             assert_eq!(chunk_size(request), Some(size), "request {request}");
         }
         assert_eq!(chunk_size(usize::MAX), None);

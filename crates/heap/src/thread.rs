@@ -259,4 +259,3 @@ pub fn arena() -> &'static Arena {
         None => arena::get(0),
     }
 }
-

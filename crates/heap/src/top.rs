@@ -101,7 +101,10 @@ fn grow_break(store: &mut Store, need: usize, pad: usize) -> bool {
         return false;
     }
     region::mark_break(start, end);
-    begin(store, Region { next: core::ptr::null_mut(), start, end, limit: end, committed: end, kind: Kind::Break, closed: 0 })
+    begin(
+        store,
+        Region { next: core::ptr::null_mut(), start, end, limit: end, committed: end, kind: Kind::Break, closed: 0 },
+    )
 }
 
 /// Begins a mapped heap.
@@ -115,8 +118,10 @@ fn begin_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
         return false;
     }
     let end = start + bytes;
-    let began =
-        begin(store, Region { next: core::ptr::null_mut(), start, end, limit, committed: end, kind: Kind::Mapped, closed: 0 });
+    let began = begin(
+        store,
+        Region { next: core::ptr::null_mut(), start, end, limit, committed: end, kind: Kind::Mapped, closed: 0 },
+    );
     if !began {
         // SAFETY: as above.
         unsafe { region::unreserve(start, limit) };
@@ -185,7 +190,10 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
     // SAFETY: the list of heap records is the store's.
     unsafe {
         while let Some(region) = (*link).as_mut() {
-            if region.kind == Kind::Mapped && region.closed == 1 && region.start == start.address() && region.end == fence.next().address()
+            if region.kind == Kind::Mapped
+                && region.closed == 1
+                && region.start == start.address()
+                && region.end == fence.next().address()
             {
                 let (bytes, start, limit) = (region.end - region.start, region.start, region.limit);
                 if !region::unreserve(start, limit) {

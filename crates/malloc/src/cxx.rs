@@ -48,7 +48,8 @@ fn without_throwing(symbol: &core::ffi::CStr, size: usize, align: usize, tag: *c
             let call = core::mem::transmute::<*mut c_void, extern "C" fn(usize, *const c_void) -> *mut c_void>(next);
             call(size, tag)
         } else {
-            let call = core::mem::transmute::<*mut c_void, extern "C" fn(usize, usize, *const c_void) -> *mut c_void>(next);
+            let call =
+                core::mem::transmute::<*mut c_void, extern "C" fn(usize, usize, *const c_void) -> *mut c_void>(next);
             call(size, align, tag)
         }
     }

@@ -94,9 +94,8 @@ pub extern "C" fn mallinfo2() -> MallInfo2 {
 #[unsafe(no_mangle)]
 pub extern "C" fn mallinfo() -> MallInfo {
     let i = mallinfo2();
-    let figures = [
-        i.arena, i.ordblks, i.smblks, i.hblks, i.hblkhd, i.usmblks, i.fsmblks, i.uordblks, i.fordblks, i.keepcost,
-    ];
+    let figures =
+        [i.arena, i.ordblks, i.smblks, i.hblks, i.hblkhd, i.usmblks, i.fsmblks, i.uordblks, i.fordblks, i.keepcost];
     MallInfo(figures.map(|figure| figure as c_int))
 }
 

@@ -47,6 +47,15 @@ pub fn entries() -> impl Iterator<Item = &'static CStr> {
     }
 }
 
+/// The table that programs started from here inherit, where the C library has set it.
+///
+/// # Safety
+/// Changing it races with every `getenv`: only before the program's `main`.
+pub unsafe fn table() -> *mut *mut c_char {
+    // SAFETY: reads the C library's pointer.
+    unsafe { environ.cast_mut().cast() }
+}
+
 /// The value of one variable.
 pub fn get(name: &str) -> Option<&'static CStr> {
     entries().find_map(|entry| {
