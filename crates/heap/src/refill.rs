@@ -159,7 +159,11 @@ impl Thread {
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
             let capacity = Magazine::capacity(magazine);
-            let room = if class < DEPOTS { capacity } else { (MEDIUM_BYTES / class_size(class)).clamp(1, capacity) };
+            let room = if class < DEPOTS {
+                capacity
+            } else {
+                MEDIUM_BYTES.checked_div(class_size(class)).unwrap_or(1).min(capacity).max(1)
+            };
             let start = Magazine::slots(magazine);
             bin.top = start.add(count);
             bin.limit = start.add(room);

@@ -58,7 +58,7 @@ pub struct Taken {
 /// How many pieces of `size` bytes fit into `room`, at most `count`. One is known to.
 fn how_many(size: usize, room: usize, count: usize) -> usize {
     // Most calls want one: no division for those, and none by zero.
-    if count == 1 { 1 } else { room.checked_div(size).unwrap_or(1).clamp(1, count) }
+    if count == 1 { 1 } else { room.checked_div(size).unwrap_or(1).min(count).max(1) }
 }
 
 impl Store {
