@@ -1,8 +1,8 @@
 //! One program per promise of malloc(3), malloc's relatives and the C++ operators: compiled, run, and expected to end with 0.
 //!
 //! Each promise is a module, each way to run its program a test in it: `libc` on the C library's own allocator where that
-//! keeps the promise too, which proves the program; `preload` and `archive` on Heapglass; `musl` linked with the archive into a
-//! static musl program.
+//! keeps the promise too, which proves the program; the others on Heapglass: `preload`; `linked` with the shared library; linked
+//! with the archive, dynamically otherwise (`archive`) or altogether statically (`static_glibc`, `static_pie`, `musl`).
 
 #[path = "conformance/config.rs"]
 mod config;
@@ -34,7 +34,7 @@ pub(crate) use through;
 promises! {
     malloc_zero            "c/malloc_zero.c"            [libc preload archive musl]
     free_null              "c/free_null.c"              [libc preload archive musl]
-    alignment              "c/alignment.c"              [libc preload archive musl]
+    alignment              "c/alignment.c"              [libc preload archive static_glibc static_pie musl]
     too_large              "c/too_large.c"              [libc preload archive musl]
     calloc_overflow        "c/calloc_overflow.c"        [libc preload archive musl]
     calloc_zeroes          "c/calloc_zeroes.c"          [libc preload archive musl]
@@ -53,8 +53,8 @@ promises! {
     posix_memalign_einval  "c/posix_memalign_einval.c"  [libc preload archive musl]
     valloc_pvalloc         "c/valloc_pvalloc.c"         [libc preload archive musl]
     usable_size            "c/usable_size.c"            [libc preload archive musl]
-    threads                "c/threads.c"                [libc preload linked archive musl musl_dynamic]
-    libc_gives             "c/libc_gives.c"             [libc preload linked archive musl musl_dynamic]
+    threads                "c/threads.c"                [libc preload linked archive static_glibc static_pie musl musl_dynamic]
+    libc_gives             "c/libc_gives.c"             [libc preload linked archive static_glibc static_pie musl musl_dynamic]
     // The C library has none of these, or none to link with.
     free_sized             "c/free_sized.c"             [with_library archive musl]
     cfree                  "c/cfree.c"                  [with_library archive musl]
@@ -69,17 +69,17 @@ promises! {
 
     new_forms              "cxx/new_forms.cc"           [libc preload archive]
     new_zero               "cxx/new_zero.cc"            [libc preload archive]
-    new_handler            "cxx/new_handler.cc"         [libc preload archive]
-    containers             "cxx/containers.cc"          [libc preload linked archive]
-    exceptions             "cxx/exceptions.cc"          [libc preload linked archive]
+    new_handler            "cxx/new_handler.cc"         [libc preload archive static_glibc static_pie]
+    containers             "cxx/containers.cc"          [libc preload linked archive static_glibc static_pie]
+    exceptions             "cxx/exceptions.cc"          [libc preload linked archive static_glibc static_pie]
     memory_resource        "cxx/memory_resource.cc"     [libc preload archive]
     overaligned            "cxx/overaligned.cc"         [libc preload archive]
 
-    key_destructors          "moments/key_destructors.c"           [libc preload archive musl musl_dynamic]
+    key_destructors          "moments/key_destructors.c"           [libc preload archive static_glibc static_pie musl musl_dynamic]
     thread_local_destructors "moments/thread_local_destructors.cc" [libc preload archive]
     dlsym_early              "moments/dlsym_early.c"               [libc preload archive]
 
-    fork_with_threads      "fork/with_threads.c"        [libc preload archive musl]
+    fork_with_threads      "fork/with_threads.c"        [libc preload archive static_glibc static_pie musl]
     fork_in_handler        "fork/in_handler.c"          [libc preload archive musl]
     spawn                  "fork/spawn.c"               [libc preload archive musl]
 }
@@ -146,6 +146,14 @@ fn preload(file: &str) {
 
 fn archive(file: &str) {
     keeps(file, Door::Static, &[], &[]);
+}
+
+fn static_glibc(file: &str) {
+    keeps(file, Door::Static, &["-static"], &[]);
+}
+
+fn static_pie(file: &str) {
+    keeps(file, Door::Static, &["-static-pie"], &[]);
 }
 
 /// Preloaded, and linked with the library only for the names that the C library lacks.

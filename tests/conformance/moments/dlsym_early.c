@@ -7,10 +7,13 @@ static void *found, *missing;
 static char message[200];
 
 static void look(void) {
+    char *p = malloc(100);
+    NEED(p, "malloc");
     found = dlsym(RTLD_NEXT, "malloc");
     missing = dlsym(RTLD_DEFAULT, "no_such_symbol_anywhere");
     const char *why = dlerror();
     snprintf(message, sizeof message, "%s", why ? why : "");
+    free(p);
 }
 
 static void check(const char *when) {
