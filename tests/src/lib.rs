@@ -3,6 +3,8 @@
 //!
 //! The tests look at `target/release` (or `$HEAPGLASS_BUILD`), which `cargo xtask test` builds first.
 
+pub mod strace;
+
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
