@@ -57,6 +57,10 @@ static void overflow(void) {
     now();
     if (strstr(kind, "_victim")) free(b);
     if (strstr(kind, "_realloc")) spare[2] = realloc(b, size * 3);
+    if (strstr(kind, "_grow")) {
+        spare[2] = realloc(a, size * 3);
+        free(b);
+    }
     if (strstr(kind, "_neighbour")) {
         free(a);
         free(b);
@@ -81,7 +85,10 @@ static void plausible(void) {
     byte *p = get(size);
     uint32_t *word = (uint32_t *)p - 1;
     about(p);
-    *word = is("live_size_up") ? *word + 16 : *word - 16;
+    if (is("live_size_up")) *word += 16;
+    if (is("live_size_down")) *word -= 16;
+    if (is("mapped_length_up")) ((uint64_t *)p)[-2] += 4096;
+    if (is("mapped_length_down")) ((uint64_t *)p)[-2] -= 4096;
     now();
     free(p);
 }
@@ -163,7 +170,7 @@ static void commit(void) {
         underflow();
     else if (!strncmp(kind, "top_", 4))
         spoil_top();
-    else if (!strncmp(kind, "live_size", 9))
+    else if (!strncmp(kind, "live_size", 9) || !strncmp(kind, "mapped_length", 13))
         plausible();
     else if (!strncmp(kind, "nul", 3) || !strncmp(kind, "over", 4))
         overflow();
