@@ -3,7 +3,7 @@
 
 use heapglass_tests::strace::trace;
 use heapglass_tests::{DOORS, Door, Ran, compile, have, on_heapglass, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const SIGABRT: i32 = 6;
 /// Cached by threads, too large for the caches, a mapping of its own.
@@ -40,14 +40,15 @@ struct Fault {
 
 /// One run of a fault: `KIND SIZE THREAD WARM TAIL`, see `tests/misuse/misuse.h`.
 struct Case<'a> {
+    program: &'a Path,
     args: [&'a str; 5],
     mode: &'a str,
     door: Door,
 }
 
 impl Case<'_> {
-    fn run(&self, name: &str) -> Ran {
-        let mut command = on_heapglass(program(name, self.door), self.door);
+    fn run(&self) -> Ran {
+        let mut command = on_heapglass(self.program, self.door);
         command.args(self.args).env("HG_EXPECT", "1");
         if !self.mode.is_empty() {
             command.env("HEAPGLASS", self.mode);
@@ -96,13 +97,14 @@ fn stopped(fault: Fault) {
     let mut wrong = Vec::new();
     let mut runs = 0;
     for &door in &DOORS {
+        let program = program(fault.program, door);
         for &mode in fault.modes {
             for (&kind, &size) in fault.kinds.iter().flat_map(|k| fault.sizes.iter().map(move |s| (k, s))) {
                 for bits in 0..8 {
                     let pick = |bit: u32, off, on| if bits & bit == 0 { off } else { on };
                     let args = [kind, size, pick(1, "0", "1"), pick(2, "0", "1"), pick(4, "frees", "exit")];
-                    let case = Case { args, mode, door };
-                    let ran = case.run(fault.program);
+                    let case = Case { program: &program, args, mode, door };
+                    let ran = case.run();
                     runs += 1;
                     if let Some(what) = case.wrong(&fault, &ran) {
                         wrong.push(format!("{door:?} [{mode}] {}: {what}: {ran:?}", args.join(" ")));
@@ -134,10 +136,12 @@ const WRITES: Fault = Fault {
 #[test]
 fn c0_without_a_fault_nothing_is_said() {
     for &door in &DOORS {
+        let program = program("frees", door);
         for mode in MODES {
             for size in SIZES {
                 for (thread, warm) in [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")] {
-                    let ran = Case { args: ["none", size, thread, warm, "frees"], mode, door }.run("frees").ok();
+                    let ran =
+                        Case { program: &program, args: ["none", size, thread, warm, "frees"], mode, door }.run().ok();
                     assert!(ran.out.ends_with("survived\nlater\nend\n"), "{ran:?}");
                     assert_eq!(ran.err, "");
                 }
@@ -278,10 +282,11 @@ fn c4_the_header_of_the_top() {
 #[test]
 fn c4_a_write_to_a_freed_chunk_never_leads_malloc_astray() {
     for &door in &DOORS {
+        let program = program("writes", door);
         for mode in MODES {
             for size in ["24", "48", "112", "1000", "70000"] {
                 for (kind, thread) in [("cached", "0"), ("cached_wild", "0"), ("cached", "1"), ("cached_wild", "1")] {
-                    let ran = Case { args: [kind, size, thread, "0", "exit"], mode, door }.run("writes");
+                    let ran = Case { program: &program, args: [kind, size, thread, "0", "exit"], mode, door }.run();
                     let stopped = ran.signal == Some(SIGABRT) && ran.err.starts_with("heapglass: ");
                     assert!(stopped || ran.code == Some(0), "{door:?} [{mode}] {kind} {size}: {ran:?}");
                 }
