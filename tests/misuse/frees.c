@@ -52,6 +52,26 @@ static void twice_merged(void) {
     (void)guard;
 }
 
+/* Frees p, then thousands of its neighbours, and p again; with a trim between, its page may be gone from memory. */
+static void twice_among_many(void) {
+    enum { COUNT = 20000 };
+    static byte *others[COUNT];
+    int count = size > 1000 ? COUNT / 100 : COUNT;
+    byte *p = NULL;
+    for (int i = 0; i < count; i++) {
+        others[i] = get(size);
+        if (i == count / 2) p = get(size);
+    }
+    void *guard = get(64);
+    about(p);
+    free(p);
+    for (int i = 0; i < count; i++) free(others[i]);
+    if (is("double_after_trim")) malloc_trim(0);
+    now();
+    free(p);
+    (void)guard;
+}
+
 static void never_ours(void) {
     byte here[256] __attribute__((aligned(16)));
     memset(here, 0x21, sizeof here);
@@ -133,6 +153,8 @@ static void commit(void) {
         free(NULL);
     } else if (!strncmp(kind, "double_merged", 13) || is("double_in_top")) {
         twice_merged();
+    } else if (is("double_after_many") || is("double_after_trim")) {
+        twice_among_many();
     } else if (!strncmp(kind, "double", 6)) {
         twice(get(size));
     } else if (!strncmp(kind, "interior", 8) || !strncmp(kind, "misaligned", 10) || is("before") || is("end")) {

@@ -169,6 +169,14 @@ fn c1_double_free_with_calls_between() {
 }
 
 #[test]
+fn c1_double_free_after_thousands_of_frees() {
+    stopped(Fault { kinds: &["double_after_many"], sizes: &HEAP_SIZES, ..FREES });
+    // Where a trim gave the page back to the kernel nothing is left that could tell a freed chunk from none.
+    let says = &["free(@): double free: ", "free(@): invalid pointer"];
+    stopped(Fault { kinds: &["double_after_trim"], sizes: &HEAP_SIZES, says, ..FREES });
+}
+
+#[test]
 fn c1_double_free_over_two_threads() {
     let kinds = &["double_in_other_thread", "double_after_other_thread"];
     stopped(Fault { kinds, sizes: &HEAP_SIZES, found: Found::ByEither, ..FREES });
