@@ -4,6 +4,7 @@
 //! The tests look at `target/release` (or `$HEAPGLASS_BUILD`), which `cargo xtask test` builds first.
 
 pub mod cli;
+pub mod strace;
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
