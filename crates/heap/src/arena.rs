@@ -15,6 +15,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 use crate::sync::inbox::{Inbox, Item};
 use crate::sync::lock::{Lock, Owner};
 use crate::sync::seats::{self, Seats};
+use crate::thread;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use heapglass_os as os;
@@ -36,6 +37,8 @@ unsafe impl Sync for Arena {}
 
 static MAIN: Arena = Arena::unset();
 static ARENAS: [AtomicPtr<Arena>; ARENAS_MAX] = [const { AtomicPtr::new(core::ptr::null_mut()) }; ARENAS_MAX];
+/// Held while an arena is made, so that a fork finds all of them or none.
+pub static CREATION: Lock = Lock::new();
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// The store of a locked arena.
@@ -189,6 +192,15 @@ fn processors() -> usize {
 }
 
 fn create() -> Option<&'static Arena> {
+    if !CREATION.lock(thread::owner()) {
+        return None;
+    }
+    let made = create_locked();
+    CREATION.unlock();
+    made
+}
+
+fn create_locked() -> Option<&'static Arena> {
     meta::locked(|| {
         let index = count();
         let cell = ARENAS.get(index)?;

@@ -95,6 +95,7 @@ pub fn current() -> Option<&'static mut Thread> {
 }
 
 /// As `current`, but makes nothing.
+#[inline]
 pub fn existing() -> Option<&'static mut Thread> {
     // SAFETY: as in `current`.
     unsafe { (*arch::word()).thread.as_mut() }

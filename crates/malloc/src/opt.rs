@@ -10,7 +10,6 @@ const M_TOP_PAD: c_int = -2;
 const M_MMAP_THRESHOLD: c_int = -3;
 const M_MMAP_MAX: c_int = -4;
 const M_PERTURB: c_int = -6;
-const M_ARENA_TEST: c_int = -7;
 const M_ARENA_MAX: c_int = -8;
 
 /// 1 where the setting was taken, 0 where its value is out of range. Settings that we don't have are taken and ignored, as
@@ -39,12 +38,9 @@ pub extern "C" fn mallopt(option: c_int, value: c_int) -> c_int {
             POLICY.set_perturb(bytes);
             true
         }
-        M_ARENA_TEST => value > 0,
         M_ARENA_MAX => {
-            if value > 0 {
-                POLICY.set_arena_max(value as usize);
-            }
-            value > 0
+            POLICY.set_arena_max(value.max(0) as usize);
+            true
         }
         _ => true,
     };

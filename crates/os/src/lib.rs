@@ -138,6 +138,11 @@ pub fn futex_wake_one(word: &AtomicU32) {
     let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, 1, 0, 0, 0]);
 }
 
+/// `sched_yield`.
+pub(crate) fn yield_now() {
+    let _ = call(k::__NR_sched_yield, [0; 6]);
+}
+
 /// One `write(2)` to standard error.
 pub fn write_error(text: &[u8]) {
     let _ = call(k::__NR_write, [2, text.as_ptr() as usize, text.len(), 0, 0, 0]);

@@ -76,3 +76,8 @@ pub fn raise(signal: i32) {
     }
     raise(signal);
 }
+
+/// Lets another thread run.
+pub fn pause() {
+    crate::yield_now();
+}

@@ -9,6 +9,8 @@ use super::futex;
 
 const SLEEPERS: u32 = 1;
 const SPINS: u32 = 60;
+/// The word of a lock whose owner will never give it back.
+const DEAD: u32 = u32::MAX & !SLEEPERS;
 
 /// Who asks for a lock: odd bits are taken by the lock itself, so a mark is even, and never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +54,7 @@ impl Lock {
 
     #[cold]
     fn lock_slow(&self, me: Owner) -> bool {
-        if self.is_owned_by(me) {
+        if self.is_owned_by(me) || self.is_dead() {
             return false;
         }
         for _ in 0..if cfg!(loom) { 1 } else { SPINS } {
@@ -88,6 +90,28 @@ impl Lock {
     /// Does this thread have it?
     pub fn is_owned_by(&self, me: Owner) -> bool {
         self.0.load(Relaxed) & !SLEEPERS == me.0
+    }
+
+    /// Takes the lock if it comes free within a short while.
+    pub fn lock_briefly(&self, me: Owner) -> bool {
+        const TRIES: u32 = 2000;
+        (0..TRIES).any(|_| {
+            let taken = self.try_lock(me);
+            if !taken {
+                futex::pause();
+            }
+            taken
+        })
+    }
+
+    /// Gives up on it: its owner doesn't exist in this process, and left what it guards in the middle of a change. Nobody
+    /// gets it any more.
+    pub fn declare_dead(&self) {
+        self.0.store(DEAD, Release);
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.0.load(Relaxed) & !SLEEPERS == DEAD
     }
 
     /// Makes it free, whoever had it: in a forked child, where the sleepers and perhaps the owner no longer exist.

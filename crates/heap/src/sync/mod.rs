@@ -13,7 +13,7 @@ pub use loom::sync::atomic;
 /// Sleep and wake on a word: the kernel's futex, or the model checker's yield.
 #[cfg(not(loom))]
 pub(crate) mod futex {
-    pub use heapglass_os::{futex_wait as wait, futex_wake_one as wake_one};
+    pub use heapglass_os::{futex_wait as wait, futex_wake_one as wake_one, thread::pause};
 }
 #[cfg(loom)]
 pub(crate) mod futex {
@@ -26,4 +26,8 @@ pub(crate) mod futex {
     }
 
     pub fn wake_one(_: &AtomicU32) {}
+
+    pub fn pause() {
+        loom::thread::yield_now();
+    }
 }

@@ -68,9 +68,37 @@ macro_rules! operator_new {
 
 operator_new!("heapglass_new_slow");
 
+// `throw std::bad_alloc()` by hand, for static programs that didn't link `std::__throw_bad_alloc`.
+global_asm!(
+    ".pushsection .text.heapglass_throw,\"ax\",@progbits",
+    ".hidden heapglass_throw",
+    ".globl heapglass_throw",
+    ".type heapglass_throw,@function",
+    ".weak __cxa_allocate_exception, __cxa_throw, _ZTVSt9bad_alloc, _ZTISt9bad_alloc, _ZNSt9bad_allocD1Ev",
+    "heapglass_throw:",
+    ".cfi_startproc",
+    "sub rsp, 8",
+    ".cfi_adjust_cfa_offset 8",
+    "mov edi, 8",
+    "call qword ptr [rip + __cxa_allocate_exception@GOTPCREL]",
+    // The object is its table of functions, which starts behind two words.
+    "mov rcx, qword ptr [rip + _ZTVSt9bad_alloc@GOTPCREL]",
+    "add rcx, 16",
+    "mov qword ptr [rax], rcx",
+    "mov rdi, rax",
+    "mov rsi, qword ptr [rip + _ZTISt9bad_alloc@GOTPCREL]",
+    "mov rdx, qword ptr [rip + _ZNSt9bad_allocD1Ev@GOTPCREL]",
+    "call qword ptr [rip + __cxa_throw@GOTPCREL]",
+    "ud2",
+    ".cfi_endproc",
+    ".size heapglass_throw, .-heapglass_throw",
+    ".popsection",
+);
+
 unsafe extern "C" {
     /// Asks for memory, with the new handler's help, and throws where there is none.
     pub fn heapglass_new_slow(size: usize, align: usize) -> *mut c_void;
+    fn heapglass_throw();
 }
 
 macro_rules! weak {
@@ -98,7 +126,15 @@ weak!(
 );
 weak!(
     /// `std::__throw_bad_alloc`, by address: it isn't called from Rust.
-    throw_bad_alloc = "_ZSt17__throw_bad_allocv" as usize
+    library_throw = "_ZSt17__throw_bad_allocv" as usize
+);
+weak!(
+    /// Whether the C++ library can throw at all.
+    cxa_throw = "__cxa_throw" as usize
+);
+weak!(
+    /// Whether it has the exception that we would throw.
+    bad_alloc_table = "_ZTVSt9bad_alloc" as usize
 );
 weak!(
     /// `dlsym`.
@@ -106,6 +142,11 @@ weak!(
 );
 
 global_asm!(".hidden __start_heapglass_text", ".hidden __stop_heapglass_text");
+
+/// What throws `std::bad_alloc`, by address; `None` where the program has no C++ library to do it.
+pub fn throw_bad_alloc() -> Option<usize> {
+    library_throw().or_else(|| cxa_throw().and(bad_alloc_table()).map(|_| heapglass_throw as *const () as usize))
+}
 
 unsafe extern "C" {
     fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
