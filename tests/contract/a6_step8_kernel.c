@@ -12,6 +12,7 @@ static void *other(void *unused) {
 }
 
 int main(void) {
+    get(32);
     get(100000);
     struct walked before = walk(0);
     MUST(before.top_size < 90000, "%zu", before.top_size);

@@ -62,14 +62,15 @@ static void twice_among_many(void) {
         others[i] = get(size);
         if (i == count / 2) p = get(size);
     }
-    void *guard = get(64);
+    /* Of the same size, so that it lies above them all: what they leave must not join the top and go. */
+    void *guard = get(size), *second_guard = get(size);
     about(p);
     free(p);
     for (int i = 0; i < count; i++) free(others[i]);
     if (is("double_after_trim")) malloc_trim(0);
     now();
     free(p);
-    (void)guard;
+    (void)guard, (void)second_guard;
 }
 
 static void never_ours(void) {
@@ -140,7 +141,7 @@ static void wrongly_sized(void) {
     about(p);
     now();
     if (is("sized_too_large")) free_sized(p, size * 10);
-    if (is("sized_too_small")) free_sized(p, size / 2 - 8);
+    if (is("sized_too_small")) free_sized(p, size / 4);
     if (is("aligned_wrong_size")) free_aligned_sized(p, 64, size * 10);
 }
 

@@ -52,7 +52,8 @@ static void overflow(void) {
     memset(a, WILD, size);
     if (!strncmp(kind, "nul", 3)) *border = 0;
     if (!strncmp(kind, "over16", 6)) memset(border, WILD, 16);
-    if (!strncmp(kind, "over1_", 6)) *border = WILD;
+    /* Not the byte that is there already: that would change nothing. */
+    if (!strncmp(kind, "over1_", 6)) *border = *border == WILD ? WILD + 1 : WILD;
     if (!strncmp(kind, "over8_zero", 10)) memset(border, 0, 8);
     now();
     if (strstr(kind, "_victim")) free(b);
@@ -147,6 +148,8 @@ static void write_after_free(void) {
     static uintptr_t trap[16] __attribute__((aligned(16)));
     byte *p[6], *q;
     for (int i = 0; i < 6; i++) p[i] = get(size);
+    /* Keeps them out of the top, which would go back to the kernel. */
+    void *guard = get(size), *second_guard = get(size);
     for (int i = 0; i < 6; i++) free(p[i]);
     free(spare[2]);
     free(spare[3]);
@@ -161,6 +164,7 @@ static void write_after_free(void) {
         MUST(q < (byte *)trap || q >= (byte *)(trap + 16), "malloc handed out the trap");
         memset(q, 0, size);
     }
+    (void)guard, (void)second_guard;
 }
 
 static void commit(void) {
