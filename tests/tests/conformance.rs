@@ -66,6 +66,7 @@ promises! {
     mallopt_mmap_max       "extras/mallopt_mmap_max.c"       [libc preload archive]
     mallinfo               "extras/mallinfo.c"               [libc preload archive]
     malloc_trim            "extras/malloc_trim.c"            [libc preload archive]
+    malloc_trim_top        "extras/malloc_trim_top.c"        [libc preload archive]
 
     new_forms              "cxx/new_forms.cc"           [libc preload archive]
     new_zero               "cxx/new_zero.cc"            [libc preload archive]
