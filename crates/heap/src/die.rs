@@ -141,6 +141,9 @@ pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
             .number(chunk.size())
             .text(" bytes is free already, ")
             .text(state.map_or("", place)),
+        Some(State::Top) => line
+            .text(if call == "free" { "double free: " } else { "use after free: " })
+            .text("the chunk was freed before, and is now part of the top of its heap"),
         Some(state) => line.text("invalid pointer: this is ").text(place(state)),
         None => line.text("invalid pointer or corrupted header: no chunk starts here, or a write ran over its header"),
     }
@@ -204,14 +207,14 @@ pub fn corrupt_header(chunk: Chunk, what: &'static str) -> ! {
         .die()
 }
 
-/// Links of a free chunk are broken.
+/// Links of a free chunk are broken: its own, or those of the one that it leads to.
 #[cold]
-pub fn corrupt_list(at: usize) -> ! {
-    Line::new()
-        .text("corrupted heap: the links of the free chunk at ")
-        .hex(at)
-        .text(" (in a bin) were overwritten")
-        .die()
+pub fn corrupt_list(at: usize, other: usize) -> ! {
+    let line = Line::new().text("corrupted heap: the links of the free chunk at ").hex(at).text(" (in a bin)");
+    if other == at {
+        line.text(" were overwritten").die();
+    }
+    line.text(" or of its neighbour at ").hex(other).text(" were overwritten: they don't point at each other").die()
 }
 
 /// A size at a free chunk's end isn't the one in its header.

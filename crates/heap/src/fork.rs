@@ -37,7 +37,11 @@ impl Forking {
     fn note(&self, bit: usize, taken: bool) {
         if let Some(word) = self.taken.get(bit / 32) {
             let mask = 1 << (bit % 32);
-            if taken { word.fetch_or(mask, Relaxed) } else { word.fetch_and(!mask, Relaxed) };
+            if taken {
+                word.fetch_or(mask, Relaxed)
+            } else {
+                word.fetch_and(!mask, Relaxed)
+            };
         }
     }
 

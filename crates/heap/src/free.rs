@@ -37,8 +37,8 @@ pub unsafe fn free_sized(call: &'static str, user: *mut u8, size: usize) {
     }
     if thread::is_on_fast_path() {
         let chunk = Chunk::from_user(user as usize);
-        let (length, live) = (chunk.size(), chunk.is(State::Live));
-        if !live || size > length - OVERHEAD || length - OVERHEAD - size > slack(length) {
+        let length = chunk.size();
+        if !chunk.is(State::Live) || !could_be(size, length) {
             check_size(call, user, size);
         }
     } else {
@@ -48,25 +48,28 @@ pub unsafe fn free_sized(call: &'static str, user: *mut u8, size: usize) {
     unsafe { free(user) }
 }
 
-/// How much longer than its request a chunk of this many bytes may be: the rounding, a remainder too small to cut off, and
-/// what a class of the cache spans.
+/// Could a chunk of this many bytes have been made for a request of `size`? It may be longer than the request needs by a
+/// remainder too small to cut off, and, above the exact classes, by what the cache's classes span.
 #[inline(always)]
-fn slack(length: usize) -> usize {
-    if length <= SMALL_MAX { 2 * ALIGN + MIN_CHUNK - OVERHEAD } else { length / 4 + MIN_CHUNK }
+fn could_be(size: usize, length: usize) -> bool {
+    let Some(needs) = chunk_size(size) else { return false };
+    let slack = if length <= SMALL_MAX { ALIGN } else { length / 4 };
+    needs <= length && length - needs <= slack
 }
 
 #[cold]
 #[inline(never)]
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
-    let (usable, slack) = match live(call, user as usize) {
-        Live::Heap(chunk) => (chunk.size() - OVERHEAD, slack(chunk.size())),
+    let (usable, right) = match live(call, user as usize) {
+        Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
-            // A mapping used again may be up to twice as long as its chunk needs.
-            (usable, usable / 2 + heapglass_os::page_size() + HEADER)
+            // Whole pages; an aligned chunk may keep pages before and behind that the kernel didn't want to cut off.
+            let slack = if user as usize == base + HEADER { heapglass_os::page_size() } else { usable };
+            (usable, size <= usable && usable - size <= slack)
         }
     };
-    if size > usable || usable - size > slack {
+    if !right {
         die::wrong_size(call, user as usize, size, usable);
     }
 }

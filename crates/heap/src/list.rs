@@ -56,7 +56,7 @@ pub unsafe fn insert(span: &Span, after: *mut Link, item: *mut Link) {
     unsafe {
         let fd = (*after).fd;
         if !span.holds(fd) || (*fd).bk != after {
-            die::corrupt_list(after as usize);
+            die::corrupt_list(after as usize, fd as usize);
         }
         *item = Link { fd, bk: after };
         (*after).fd = item;
@@ -73,7 +73,8 @@ pub unsafe fn remove(span: &Span, item: *mut Link) -> *mut Link {
     unsafe {
         let Link { fd, bk } = *item;
         if !span.holds(fd) || !span.holds(bk) || (*fd).bk != item || (*bk).fd != item {
-            die::corrupt_list(item as usize);
+            let sound = span.holds(fd) && (*fd).bk == item;
+            die::corrupt_list(item as usize, if sound { bk } else { fd } as usize);
         }
         (*fd).bk = bk;
         (*bk).fd = fd;
@@ -90,8 +91,23 @@ pub unsafe fn next(span: &Span, link: *mut Link) -> *mut Link {
     unsafe {
         let fd = (*link).fd;
         if !span.holds(fd) || (*fd).bk != link {
-            die::corrupt_list(link as usize);
+            die::corrupt_list(link as usize, fd as usize);
         }
         fd
+    }
+}
+
+/// The item before `link`, checked to point at it.
+///
+/// # Safety
+/// As `insert`.
+pub unsafe fn prev(span: &Span, link: *mut Link) -> *mut Link {
+    // SAFETY: checked before it is followed.
+    unsafe {
+        let bk = (*link).bk;
+        if !span.holds(bk) || (*bk).fd != link {
+            die::corrupt_list(link as usize, bk as usize);
+        }
+        bk
     }
 }

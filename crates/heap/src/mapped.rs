@@ -267,13 +267,13 @@ fn keep(user: usize, base: usize, length: usize) {
     ANY_KEPT.store(true, Relaxed);
 }
 
-/// A kept mapping that fits, not more than twice as long.
+/// A kept mapping of this very length.
 fn take_kept(length: usize) -> Option<(usize, usize)> {
     if !ANY_KEPT.load(Relaxed) {
         return None;
     }
     locked(|table| {
-        let fits = |slot: &&mut Slot| slot.entry == Entry::Kept && slot.length >= length && slot.length / 2 <= length;
+        let fits = |slot: &&mut Slot| slot.entry == Entry::Kept && slot.length == length;
         let slot = table.slots().iter_mut().find(fits)?;
         slot.entry = Entry::Freed;
         Some((slot.base, slot.length))

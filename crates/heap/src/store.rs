@@ -195,13 +195,10 @@ impl Store {
 
     /// Step 7: cut from the top, which keeps at least the smallest chunk.
     fn take_top(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
+        let top = self.proven_top()?;
         let room = self.top_size().saturating_sub(MIN_CHUNK);
         if room < size {
             return None;
-        }
-        let top = Chunk::at(self.top);
-        if !top.is(State::Top) {
-            die::corrupt_header(top, "the top");
         }
         let pieces = how_many(size, room, count);
         let (flags, flag) = (top.flags(), self.flag());
@@ -215,6 +212,18 @@ impl Store {
         self.set_top(Chunk::at(top.address() + pieces * size), P);
         self.fresh_from = self.fresh_from.max(self.top);
         Some(Taken { chunk: top, fresh })
+    }
+
+    /// The top, its header proven, where there is one.
+    pub fn proven_top(&self) -> Option<Chunk> {
+        let top = Chunk::at(self.top);
+        if self.top == 0 {
+            return None;
+        }
+        if !top.is(State::Top) {
+            die::corrupt_header(top, "the top");
+        }
+        Some(top)
     }
 
     /// Bytes in the top.

@@ -253,6 +253,12 @@ pub fn is_on_fast_path() -> bool {
     unsafe { (*arch::word()).limit != 0 }
 }
 
+/// The pointer that will be put away next, where one waits.
+pub fn longest_parked() -> Option<usize> {
+    let [_, older] = existing()?.cache.head.parked;
+    (older != SENTINEL).then_some(older as usize)
+}
+
 /// The arena of the calling thread, or the main one.
 pub fn arena() -> &'static Arena {
     match existing() {

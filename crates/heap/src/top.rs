@@ -59,8 +59,9 @@ fn extended(store: &mut Store, bytes: usize) {
     // SAFETY: the current heap's record.
     let end = unsafe { (*store.regions).end };
     store.span.hi = store.span.hi.max(end);
-    let top = Chunk::at(store.top);
-    store.set_top(top, top.flags() & P);
+    if let Some(top) = store.proven_top() {
+        store.set_top(top, top.flags() & P);
+    }
     account(store, bytes);
 }
 
@@ -151,12 +152,10 @@ fn begin(store: &mut Store, region: Region) -> bool {
 
 /// Closes the current heap: a fence at its end, the rest of its top into the bins.
 fn close(store: &mut Store) {
-    if store.top == 0 {
-        return;
-    }
+    let Some(top) = store.proven_top() else { return };
     // SAFETY: the current heap's record.
     let region = unsafe { &mut *store.regions };
-    let (top, size) = (Chunk::at(store.top), store.top_size());
+    let size = store.top_size();
     region.closed = 1;
     store.top = 0;
     let flags = top.flags() & P | store.flag();
@@ -218,9 +217,7 @@ pub fn trim_beyond(store: &mut Store, threshold: usize) -> bool {
 /// Gives the end of the top back but for `pad` bytes: the break moves down, a mapped heap's pages are released. `true` where
 /// memory went.
 pub fn trim(store: &mut Store, pad: usize) -> bool {
-    if store.top == 0 {
-        return false;
-    }
+    let Some(top) = store.proven_top() else { return false };
     // SAFETY: the current heap's record.
     let region = unsafe { &mut *store.regions };
     let page = os::page_size();
@@ -254,7 +251,6 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
     store.fresh_from = store.fresh_from.min(end);
     store.system_bytes -= bytes;
     kernel::heap_shrank(bytes);
-    let top = Chunk::at(store.top);
     store.set_top(top, top.flags() & P);
     true
 }

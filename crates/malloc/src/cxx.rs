@@ -2,11 +2,9 @@
 //! the program's new handler until there is memory or no handler, and the throwing forms throw `std::bad_alloc` by the C++
 //! library's own hand. A program without that library can't catch anything, so there they stop.
 
-use crate::arch::{self, heapglass_new_slow};
-use core::ffi::{c_char, c_void};
+use crate::arch::{self, heapglass_new_nothrow, heapglass_new_slow};
+use core::ffi::c_void;
 use heapglass_heap::{aligned, cache, die, free as heap_free, malloc as heap_malloc};
-
-const RTLD_NEXT: *mut c_void = usize::MAX as *mut c_void;
 
 /// One try, for the slow path of the throwing forms; `align` 0 is the usual one.
 pub extern "C" fn attempt(size: usize, align: usize) -> *mut c_void {
@@ -33,33 +31,14 @@ fn plain(size: usize) -> *mut c_void {
     if !user.is_null() { user.cast() } else { unsafe { heapglass_new_slow(size, 0) } }
 }
 
-/// A nothrow form that found no memory. Asking the handler means catching what it throws: the C++ library's own form does
-/// that, around our throwing one.
+/// A nothrow form that found no memory: asks the handler, and catches what that throws.
 #[cold]
-fn without_throwing(symbol: &core::ffi::CStr, size: usize, align: usize, tag: *const c_void) -> *mut c_void {
-    let Some(dlsym) = arch::dlsym() else { return core::ptr::null_mut() };
-    // SAFETY: the symbol, where it is found, is the C++ library's function of this type.
-    unsafe {
-        let next = dlsym(RTLD_NEXT, symbol.as_ptr().cast::<c_char>());
-        if next.is_null() {
-            return core::ptr::null_mut();
-        }
-        if align == 0 {
-            let call = core::mem::transmute::<*mut c_void, extern "C" fn(usize, *const c_void) -> *mut c_void>(next);
-            call(size, tag)
-        } else {
-            let call =
-                core::mem::transmute::<*mut c_void, extern "C" fn(usize, usize, *const c_void) -> *mut c_void>(next);
-            call(size, align, tag)
-        }
+fn without_throwing(size: usize, align: usize) -> *mut c_void {
+    if arch::throw_bad_alloc().is_none() {
+        return core::ptr::null_mut();
     }
-}
-
-macro_rules! symbol {
-    ($name:ident) => {
-        // SAFETY: the literal ends with the only NUL in it.
-        unsafe { core::ffi::CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) }
-    };
+    // SAFETY: no precondition; nothing is thrown past it.
+    unsafe { heapglass_new_nothrow(size, align) }
 }
 
 macro_rules! delete {
@@ -100,12 +79,12 @@ macro_rules! operators {
         }
 
         #[unsafe(no_mangle)]
-        pub extern "C" fn $new_nothrow(size: usize, tag: *const c_void) -> *mut c_void {
+        pub extern "C" fn $new_nothrow(size: usize, _: *const c_void) -> *mut c_void {
             let user: *mut c_void = heap_malloc::malloc(size).cast();
             if !user.is_null() {
                 return user;
             }
-            without_throwing(symbol!($new_nothrow), size, 0, tag)
+            without_throwing(size, 0)
         }
 
         #[unsafe(no_mangle)]
@@ -115,12 +94,12 @@ macro_rules! operators {
         }
 
         #[unsafe(no_mangle)]
-        pub extern "C" fn $new_aligned_nothrow(size: usize, align: usize, tag: *const c_void) -> *mut c_void {
+        pub extern "C" fn $new_aligned_nothrow(size: usize, align: usize, _: *const c_void) -> *mut c_void {
             let user: *mut c_void = aligned::allocate_or_errno(align, size).cast();
             if !user.is_null() {
                 return user;
             }
-            without_throwing(symbol!($new_aligned_nothrow), size, align, tag)
+            without_throwing(size, align)
         }
 
         delete!($delete);

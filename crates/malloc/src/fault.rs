@@ -5,7 +5,7 @@
 
 use crate::arch;
 use core::ffi::c_int;
-use heapglass_heap::die;
+use heapglass_heap::{die, thread};
 use heapglass_os as os;
 
 pub extern "C" fn install() {
@@ -16,8 +16,10 @@ extern "C" fn on_fault(_: c_int, info: *const u8, context: *const u8) {
     // SAFETY: the kernel's own arguments.
     let (is_fault, address, ours) = unsafe { arch::read_fault(info, context) };
     if is_fault && ours {
-        // The cookie lies 8 bytes before the user's pointer, the size 4. A pointer that isn't canonical gives no address.
-        die::unmapped("free", (address != 0).then_some((address & !7) + 8));
+        // The header lies 8 bytes before the user's pointer. Where the address can't be one at all, the kernel tells none;
+        // then it was the pointer that waited longest to be put away.
+        let user = if address != 0 { Some((address & !7) + 8) } else { thread::longest_parked() };
+        die::unmapped("free", user);
     }
     arch::leave_faults();
     if !is_fault {

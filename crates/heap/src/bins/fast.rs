@@ -66,7 +66,7 @@ impl Fast {
         // SAFETY: as the caller promises.
         let (next, stored) = unsafe { (*chunk.word(0), *chunk.word(1)) };
         if stored != proof(chunk, next) {
-            die::corrupt_list(chunk.user());
+            die::corrupt_list(chunk.user(), chunk.user());
         }
         next
     }

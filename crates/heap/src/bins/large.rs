@@ -1,6 +1,6 @@
 //! Large bins: 16 to each doubling from `SMALL_MAX` on, found by a bitmap. A bin lists its distinct sizes in rising order;
 //! the first chunk of a size is in the bin's list and leads a ring of the others of that size. So the best fit is the
-//! first leader that is long enough, and a thousand chunks of one size cost one step.
+//! first leader that is long enough, ties going to the chunk that was freed first, and a thousand chunks of one size cost one step.
 //!
 //! ```text
 //!  bin head <-> leader 1040 <-> leader 1056 <-> ...      words of the user area:
@@ -89,7 +89,7 @@ impl Large {
                 let leader = proven(at);
                 if leader.size() == size {
                     *role(chunk) = PEER;
-                    list::insert(span, ring(leader), link_of(chunk));
+                    list::insert(span, list::prev(span, ring(leader)), link_of(chunk));
                     return;
                 }
                 if leader.size() > size {
@@ -116,7 +116,7 @@ impl Large {
                     list::remove(span, link_of(chunk));
                 }
                 LEADER => self.remove_leader(span, chunk),
-                _ => die::corrupt_list(chunk.user()),
+                _ => die::corrupt_list(chunk.user(), chunk.user()),
             }
         }
     }
@@ -172,7 +172,8 @@ impl Large {
             while at != head {
                 let leader = proven(at);
                 if leader.size() >= size {
-                    // A peer leaves without moving the leader.
+                    // A peer leaves without moving the leader. The one freed first: chunks are mostly freed in the order
+                    // in which they were made, and low addresses in use let the top go back.
                     let peer = list::next(span, ring(leader));
                     return Some(if peer == ring(leader) { leader } else { proven(peer) });
                 }

@@ -94,14 +94,15 @@ impl Lock {
 
     /// Takes the lock if it comes free within a short while.
     pub fn lock_briefly(&self, me: Owner) -> bool {
-        const TRIES: u32 = 2000;
-        (0..TRIES).any(|_| {
-            let taken = self.try_lock(me);
-            if !taken {
-                futex::pause();
-            }
-            taken
-        })
+        const TRIES: u32 = 50;
+        !self.is_owned_by(me)
+            && (0..TRIES).any(|_| {
+                let taken = self.try_lock(me);
+                if !taken {
+                    futex::pause();
+                }
+                taken
+            })
     }
 
     /// Gives up on it: its owner doesn't exist in this process, and left what it guards in the middle of a change. Nobody

@@ -1,7 +1,7 @@
 //! Any other machine, not run by us: a failing operator new stops the process instead of throwing, and a free of unmapped
 //! memory ends as the kernel's SIGSEGV, without our line.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_int, c_void};
 
 /// Asks for memory; there is no new handler here.
 ///
@@ -23,8 +23,12 @@ pub fn throw_bad_alloc() -> Option<usize> {
     None
 }
 
-pub fn dlsym() -> Option<unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void> {
-    None
+/// As `heapglass_new_slow`, without stopping.
+///
+/// # Safety
+/// None.
+pub unsafe fn heapglass_new_nothrow(size: usize, align: usize) -> *mut c_void {
+    crate::cxx::attempt(size, align)
 }
 
 pub type Handler = extern "C" fn(c_int, *const u8, *const u8);

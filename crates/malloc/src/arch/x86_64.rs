@@ -8,7 +8,7 @@
 //! Symbols of the C++ library and of the dynamic loader are weak: null where the program has none.
 
 use core::arch::{asm, global_asm};
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_int, c_void};
 
 macro_rules! operator_new {
     // rbx and r12 keep size and alignment over the calls; three words on the stack keep it aligned to 16.
@@ -68,6 +68,76 @@ macro_rules! operator_new {
 
 operator_new!("heapglass_new_slow");
 
+// The nothrow forms: the throwing one inside of `try { ... } catch (...) { return nullptr; }`, with the tables that the C++
+// library's personality routine reads. The routine is weak: a program without it throws nothing.
+global_asm!(
+    ".pushsection .data.rel.local.DW.ref.__gxx_personality_v0,\"awG\",@progbits,DW.ref.__gxx_personality_v0,comdat",
+    ".hidden DW.ref.__gxx_personality_v0",
+    ".weak DW.ref.__gxx_personality_v0",
+    ".balign 8",
+    ".type DW.ref.__gxx_personality_v0, @object",
+    ".size DW.ref.__gxx_personality_v0, 8",
+    ".weak __gxx_personality_v0",
+    "DW.ref.__gxx_personality_v0: .quad __gxx_personality_v0",
+    ".popsection",
+    ".pushsection .text.heapglass_new_nothrow,\"ax\",@progbits",
+    ".hidden heapglass_new_nothrow",
+    ".globl heapglass_new_nothrow",
+    ".type heapglass_new_nothrow,@function",
+    ".weak __cxa_begin_catch, __cxa_end_catch",
+    "heapglass_new_nothrow:",
+    ".cfi_startproc",
+    ".cfi_personality 0x9b, DW.ref.__gxx_personality_v0",
+    ".cfi_lsda 0x1b, .Lheapglass_nothrow_table",
+    "sub rsp, 8",
+    ".cfi_adjust_cfa_offset 8",
+    ".Lheapglass_try:",
+    "call heapglass_new_slow",
+    ".Lheapglass_tried:",
+    "add rsp, 8",
+    ".cfi_remember_state",
+    ".cfi_adjust_cfa_offset -8",
+    "ret",
+    ".cfi_restore_state",
+    ".Lheapglass_catch:",
+    "mov rdi, rax",
+    "call qword ptr [rip + __cxa_begin_catch@GOTPCREL]",
+    "call qword ptr [rip + __cxa_end_catch@GOTPCREL]",
+    "xor eax, eax",
+    "jmp .Lheapglass_tried",
+    ".cfi_endproc",
+    ".Lheapglass_nothrow_end:",
+    ".size heapglass_new_nothrow, .-heapglass_new_nothrow",
+    ".popsection",
+    ".pushsection .gcc_except_table.heapglass_new_nothrow,\"a\",@progbits",
+    ".balign 4",
+    ".Lheapglass_nothrow_table:",
+    // No landing pad base of its own; types as indirect pc-relative words; call sites as uleb128.
+    ".byte 0xff",
+    ".byte 0x9b",
+    ".uleb128 .Lheapglass_types - .Lheapglass_types_from",
+    ".Lheapglass_types_from:",
+    ".byte 0x01",
+    ".uleb128 .Lheapglass_sites_end - .Lheapglass_sites",
+    ".Lheapglass_sites:",
+    ".uleb128 .Lheapglass_try - heapglass_new_nothrow",
+    ".uleb128 .Lheapglass_tried - .Lheapglass_try",
+    ".uleb128 .Lheapglass_catch - heapglass_new_nothrow",
+    ".uleb128 1",
+    ".uleb128 .Lheapglass_tried - heapglass_new_nothrow",
+    ".uleb128 .Lheapglass_nothrow_end - .Lheapglass_tried",
+    ".uleb128 0",
+    ".uleb128 0",
+    ".Lheapglass_sites_end:",
+    // One action: the first type, which is none, so everything is caught.
+    ".byte 1",
+    ".byte 0",
+    ".balign 4",
+    ".long 0",
+    ".Lheapglass_types:",
+    ".popsection",
+);
+
 // `throw std::bad_alloc()` by hand, for static programs that didn't link `std::__throw_bad_alloc`.
 global_asm!(
     ".pushsection .text.heapglass_throw,\"ax\",@progbits",
@@ -98,6 +168,8 @@ global_asm!(
 unsafe extern "C" {
     /// Asks for memory, with the new handler's help, and throws where there is none.
     pub fn heapglass_new_slow(size: usize, align: usize) -> *mut c_void;
+    /// As `heapglass_new_slow`, but null instead of throwing. Only where `throw_bad_alloc` is there.
+    pub fn heapglass_new_nothrow(size: usize, align: usize) -> *mut c_void;
     fn heapglass_throw();
 }
 
@@ -135,10 +207,6 @@ weak!(
 weak!(
     /// Whether it has the exception that we would throw.
     bad_alloc_table = "_ZTVSt9bad_alloc" as usize
-);
-weak!(
-    /// `dlsym`.
-    dlsym = "dlsym" as unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void
 );
 
 global_asm!(".hidden __start_heapglass_text", ".hidden __stop_heapglass_text");
