@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// How every program of these tests gets Heapglass: `heapglass run -f`, or the preload set by hand.
-const THROUGH_COMMAND: bool = false;
+const THROUGH_COMMAND: bool = true;
 
 pub struct Trial {
     name: &'static str,
