@@ -14,13 +14,25 @@ static void fill_spare(void) {
     for (int i = 2; i < 16; i++) free(spare[i]);
 }
 
+static volatile int told;
+
+static void *frees_when_told(void *p) {
+    while (!told) usleep(1000);
+    free(p);
+    return NULL;
+}
+
 /* Frees p twice, with something in between. */
 static void twice(byte *p) {
     about(p);
     if (is("double_in_other_thread")) {
+        /* The thread is made before: making one allocates, and might be handed the very chunk. */
+        pthread_t other;
+        MUST(pthread_create(&other, NULL, frees_when_told, p) == 0, "a thread");
         free(p);
         now();
-        in_thread(frees, p);
+        told = 1;
+        pthread_join(other, NULL);
         return;
     }
     if (is("double_after_other_thread"))

@@ -127,9 +127,7 @@ pub fn live(call: &'static str, user: usize) -> Live {
                 mapped::prove(user, length);
                 Live::Mapped { base, length }
             }
-            Known::Freed => {
-                die::freed_before(call, user, "the chunk was a mapping of its own, and went back to the kernel")
-            }
+            Known::Freed => report_unmapped(call, user),
             Known::No => report_stray(call, user),
         },
     }
@@ -140,6 +138,12 @@ fn home_of(user: usize) -> Option<usize> {
     let chunk = Chunk::from_user(user);
     let home = region::owner(chunk.address())?;
     arena::holds(home, chunk.address()).then_some(home)
+}
+
+/// A mapped chunk that was freed before.
+#[cold]
+pub fn report_unmapped(call: &'static str, user: usize) -> ! {
+    die::freed_before(call, user, "the chunk was a mapping of its own, and went back to the kernel")
 }
 
 #[cold]
@@ -202,9 +206,7 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if home_of(user).is_none() {
         return match mapped::free(user) {
             Known::Live { .. } => {}
-            Known::Freed => {
-                die::freed_before("free", user, "the chunk was a mapping of its own, and went back to the kernel")
-            }
+            Known::Freed => report_unmapped("free", user),
             Known::No => report_stray("free", user),
         };
     }

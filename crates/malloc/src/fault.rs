@@ -5,7 +5,7 @@
 
 use crate::arch;
 use core::ffi::c_int;
-use heapglass_heap::{die, thread};
+use heapglass_heap::{die, free as heap_free, mapped, thread};
 use heapglass_os as os;
 
 pub extern "C" fn install() {
@@ -19,6 +19,9 @@ extern "C" fn on_fault(_: c_int, info: *const u8, context: *const u8) {
         // The header lies 8 bytes before the user's pointer. Where the address can't be one at all, the kernel tells none;
         // then it was the pointer that waited longest to be put away.
         let user = if address != 0 { Some((address & !7) + 8) } else { thread::longest_parked() };
+        if let Some(user) = user.filter(|&user| mapped::look_up(user) == mapped::Known::Freed) {
+            heap_free::report_unmapped("free", user);
+        }
         die::unmapped("free", user);
     }
     arch::leave_faults();
