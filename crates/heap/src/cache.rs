@@ -12,8 +12,8 @@
 //! free doesn't look at the header of the chunk it is given: that would wait for memory. It asks for the line, keeps the
 //! pointer and puts away the one kept two calls before. So that nothing slips through, free compares its pointer with the
 //! parked ones (a repeat stops at its own call), and malloc compares what it pops with them (a chunk that is in the cache
-//! and parked was freed twice). Mapped chunks go back to the kernel at once: their pointers stand 16 bytes past a page's
-//! start, and pointers there aren't parked.
+//! and parked was freed twice). Mapped chunks go back to the kernel at once: their pointers stand at a page's start or 16
+//! bytes past it, and such a pointer is parked only if its window of addresses is a heap's.
 //!
 //! # Safety
 //! A head is used by its own thread only. Slots between a magazine's start and a bin's position hold user pointers of
@@ -21,6 +21,7 @@
 
 use crate::arch;
 use crate::chunk::{Chunk, State, live_cookie};
+use crate::region;
 use crate::size::*;
 use crate::thread::Thread;
 use core::mem::offset_of;
@@ -121,8 +122,8 @@ pub fn park(user: *mut u8) -> bool {
     // is about to stop at it.
     unsafe {
         let [newer, older] = (*head).parked;
-        // Page offset 16 is where mapped chunks start; these, repeats of a parked pointer and null go the exact way.
-        if user.is_null() || user == newer || user == older || (user as usize).wrapping_sub(HEADER) & 0xfff == 0 {
+        // Mapped chunks start at a page's start or 16 bytes past it; null looks like one too.
+        if user == newer || user == older || user as usize & 0xfef == 0 && !region::is_marked(user as usize) {
             return false;
         }
         let away = older as usize;

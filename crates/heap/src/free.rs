@@ -178,7 +178,7 @@ fn free_slow(user: *mut u8) {
     let Some(thread) = thread else { return put_away(None, user as usize) };
     let takes_exactly = POLICY.always_slow() || !ptr::eq(crate::arch::word(), &thread.cache.head);
     thread.tick();
-    if takes_exactly || user as usize & 0xfff == HEADER {
+    if takes_exactly || !region::is_marked(user as usize) {
         probe::freed(|| length(user as usize));
         thread.unpark();
         return put_away(Some(thread), user as usize);

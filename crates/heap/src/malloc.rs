@@ -71,6 +71,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     }
     let mut thread = thread::current();
     if let Some(thread) = &mut thread {
+        thread.thicken(request);
         thread.unpark();
         thread.tick();
     }

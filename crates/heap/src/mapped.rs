@@ -156,6 +156,8 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
     if request > MAX_REQUEST || CHUNKS.load(Relaxed) >= POLICY.mmap_max.load(Relaxed) {
         return None;
     }
+    // Aligned chunks start at a page's start at least, where free knows them without a look at the header.
+    let align = if align > HEADER { align.max(os::page_size()) } else { align };
     let extra = if align > HEADER { align } else { 0 };
     let length = os::pages_up(request.checked_add(HEADER)?.checked_add(extra)?)?;
     if length > MAX_REQUEST {

@@ -5,7 +5,7 @@
 //! `CLASS_BYTES`, and for all that is more than the smallest magazines by `THREAD_BYTES`.
 
 use crate::arena;
-use crate::cache::SENTINEL;
+use crate::cache::{SENTINEL, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::free;
@@ -247,6 +247,39 @@ impl Thread {
         }
         drop(guard);
         self.refill_many(class, size, step, demand)
+    }
+
+    /// A bin that is empty but for what is parked sends every malloc here. Where that happens again and again, the class
+    /// gets a few chunks more, so that parking and popping no longer meet.
+    pub fn thicken(&mut self, request: usize) {
+        const OFTEN: u8 = 16;
+        if self.cache.head.parked == [SENTINEL; 2] || request >= SMALL_LIMIT {
+            return;
+        }
+        let Some(size) = chunk_size(request) else { return };
+        let class = class_of(size);
+        let Some(thin) = self.thin.get_mut(class) else { return };
+        *thin += 1;
+        if *thin < OFTEN {
+            return;
+        }
+        *thin = 0;
+        let Some(mut guard) = self.arena.lock(thread::owner()) else { return };
+        let mut extra = [0; 2];
+        let mut filled = 0;
+        let first = guard.take_many(size, 1 + extra.len(), &mut |chunk| {
+            if let Some(cell) = extra.get_mut(filled) {
+                *cell = chunk.user();
+                filled += 1;
+            }
+        });
+        drop(guard);
+        let extra = extra.iter().take(filled).map(|&user| Chunk::from_user(user));
+        for chunk in first.map(|taken| taken.chunk).into_iter().chain(extra) {
+            if !self.push(chunk, chunk.size()) {
+                arena::send_home(chunk, chunk.size(), Some(self.arena), thread::owner());
+            }
+        }
     }
 
     fn refill_many(&mut self, class: usize, size: usize, step: usize, demand: u8) -> Option<Taken> {

@@ -64,6 +64,12 @@ pub fn owner(address: usize) -> Option<usize> {
     }
 }
 
+/// Is the address in a window of which a heap has a part?
+#[inline(always)]
+pub fn is_marked(address: usize) -> bool {
+    OWNERS.get(address >> WINDOW_SHIFT).is_some_and(|mark| mark.load(Relaxed) != 0)
+}
+
 fn in_break(address: usize) -> bool {
     BREAK_LO.load(Relaxed) <= address && address < BREAK_HI.load(Relaxed)
 }

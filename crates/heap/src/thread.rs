@@ -38,6 +38,8 @@ pub struct Thread {
     pub spares: [*mut Magazine; DEPOTS],
     /// Times that a class asked for or gave away chunks: what its magazine's size follows.
     pub demand: [u8; CLASSES],
+    /// Times that a small class had chunks only because they were parked.
+    pub thin: [u8; DEPOTS],
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
     pub arena: &'static Arena,
@@ -132,6 +134,7 @@ fn attach() -> Option<&'static mut Thread> {
             magazines: [ptr::null_mut(); CLASSES],
             spares: [ptr::null_mut(); DEPOTS],
             demand: [0; CLASSES],
+            thin: [0; DEPOTS],
             granted_bytes: 0,
             arena: arena::choose(),
             next: ptr::null_mut(),
