@@ -33,10 +33,8 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
 fn steps(align: usize, request: usize) -> *mut u8 {
     let with_space = request.saturating_add(align);
     let maps = with_space >= POLICY.mmap_threshold.load(Relaxed);
-    if maps {
-        if let Some(user) = mapped::allocate(request, align) {
-            return user as *mut u8;
-        }
+    if maps && let Some(user) = mapped::allocate(request, align) {
+        return user as *mut u8;
     }
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {

@@ -105,13 +105,13 @@ pub enum Live {
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
 pub fn live(call: &'static str, user: usize) -> Live {
-    if let Some(thread) = thread::existing() {
-        if thread.cache.head.parked.contains(&(user as *mut u8)) {
-            // Freed, only not yet put away. The header still says live.
-            thread.unpark();
-        }
+    if let Some(thread) = thread::existing()
+        && thread.cache.head.parked.contains(&(user as *mut u8))
+    {
+        // Freed, only not yet put away. The header still says live.
+        thread.unpark();
     }
-    if user % ALIGN != 0 {
+    if !user.is_multiple_of(ALIGN) {
         die::invalid(call, user, "not a multiple of 16, as all of ours are");
     }
     match home_of(user) {
@@ -155,10 +155,10 @@ fn report_stray(call: &'static str, user: usize) -> ! {
 #[cold]
 fn report_not_live(call: &'static str, user: usize) -> ! {
     let state = Chunk::from_user(user).state();
-    if state.is_none() {
-        if let Some((chunk, state)) = arena::chunk_around(user) {
-            die::interior(call, user, chunk, state);
-        }
+    if state.is_none()
+        && let Some((chunk, state)) = arena::chunk_around(user)
+    {
+        die::interior(call, user, chunk, state);
     }
     die::not_live(call, user, state)
 }
@@ -200,7 +200,7 @@ fn free_slow(user: *mut u8) {
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
 pub fn put_away(thread: Option<&mut Thread>, user: usize) {
-    if user % ALIGN != 0 {
+    if !user.is_multiple_of(ALIGN) {
         die::invalid("free", user, "not a multiple of 16, as all of ours are");
     }
     if home_of(user).is_none() {

@@ -43,7 +43,7 @@ impl Span {
     #[inline]
     fn holds(&self, link: *mut Link) -> bool {
         let at = link as usize;
-        at % 8 == 0 && (self.lo <= at && at < self.hi || self.heads_lo <= at && at < self.heads_hi)
+        at.is_multiple_of(8) && (self.lo <= at && at < self.hi || self.heads_lo <= at && at < self.heads_hi)
     }
 }
 

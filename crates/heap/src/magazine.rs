@@ -32,7 +32,7 @@ const _: () = assert!(size_of::<Magazine>() == 32);
 
 // SAFETY: `next` is the magazine's own.
 unsafe impl Item for Magazine {
-    fn next(item: *mut Magazine) -> *mut *mut Magazine {
+    unsafe fn next(item: *mut Magazine) -> *mut *mut Magazine {
         // SAFETY: only the address is computed.
         unsafe { &raw mut (*item).next }
     }

@@ -90,10 +90,8 @@ fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
     let from_heap = |taken: Taken| Allocated { user: taken.chunk.user() as *mut u8, zero: taken.fresh };
     let from_kernel = |user: usize| Allocated { user: user as *mut u8, zero: true };
     let maps = request >= POLICY.mmap_threshold.load(Relaxed);
-    if maps {
-        if let Some(user) = mapped::allocate(request, ALIGN) {
-            return Some(from_kernel(user));
-        }
+    if maps && let Some(user) = mapped::allocate(request, ALIGN) {
+        return Some(from_kernel(user));
     }
     let size = chunk_size(request)?;
     let taken = match thread {
@@ -114,10 +112,10 @@ impl Thread {
             if let Some(chunk) = self.pop(size) {
                 return Some(Taken { chunk, fresh: false });
             }
-            if size <= SMALL_MAX {
-                if let Some(taken) = self.refill(size) {
-                    return Some(taken);
-                }
+            if size <= SMALL_MAX
+                && let Some(taken) = self.refill(size)
+            {
+                return Some(taken);
             }
         }
         let own = self.arena.lock(thread::owner()).and_then(|mut guard| guard.take(size));

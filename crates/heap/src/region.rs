@@ -122,11 +122,11 @@ fn reserve_aligned(bytes: usize) -> Option<(usize, usize)> {
     let mut length = HEAP_MAX;
     while length >= bytes.max(HEAP_MIN) {
         let hint = HINT.load(Relaxed);
-        if hint != 0 {
-            if let Some(start) = try_window(hint, length) {
-                HINT.store(start.saturating_sub(WINDOW), Relaxed);
-                return Some((start, length));
-            }
+        if hint != 0
+            && let Some(start) = try_window(hint, length)
+        {
+            HINT.store(start.saturating_sub(WINDOW), Relaxed);
+            return Some((start, length));
         }
         if let Ok(start) = kernel::map(0, 2 * WINDOW, Access::None) {
             let aligned = (start + WINDOW - 1) & !(WINDOW - 1);

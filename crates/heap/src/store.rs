@@ -266,7 +266,7 @@ impl Store {
         if !chunk.prev_in_use() {
             let prev_size = chunk.prev_size();
             let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
-            if prev_size % ALIGN != 0 || prev.address() < self.span.lo || prev.address() >= chunk.address() {
+            if !prev_size.is_multiple_of(ALIGN) || prev.address() < self.span.lo || prev.address() >= chunk.address() {
                 die::corrupt_prev_size(chunk);
             }
             if !prev.is(State::Free) || prev.size() != prev_size {

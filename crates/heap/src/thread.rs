@@ -145,7 +145,7 @@ fn attach() -> Option<&'static mut Thread> {
     // Both may allocate; by now that finds this thread in place.
     introduce();
     if let Some(key) = KEY.load(Acquire).checked_sub(1) {
-        Key::from_bits(key).set(record.cast());
+        Key::from_bits(key).set(record as usize);
     }
     Some(thread)
 }

@@ -87,7 +87,7 @@ pub extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
 /// `place` may be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: usize, size: usize) -> c_int {
-    if !align.is_power_of_two() || align % size_of::<*mut c_void>() != 0 {
+    if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return os::EINVAL;
     }
     let user = aligned::allocate(align, size);
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn free_sized(user: *mut c_void, size: usize) {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapglass_text")]
 pub unsafe extern "C" fn free_aligned_sized(user: *mut c_void, align: usize, size: usize) {
-    if !user.is_null() && (!align.is_power_of_two() || user as usize % align != 0) {
+    if !user.is_null() && (!align.is_power_of_two() || !(user as usize).is_multiple_of(align)) {
         heapglass_heap::die::invalid("free_aligned_sized", user as usize, "not a multiple of the alignment given");
     }
     // SAFETY: as the caller promises.

@@ -42,9 +42,10 @@ impl Key {
     }
 
     /// `pthread_setspecific` for this thread. May allocate: the caller's thread state must be in place before.
-    pub fn set(self, value: *const c_void) {
+    /// The value is only kept, and handed to the destructor.
+    pub fn set(self, value: usize) {
         // SAFETY: the key was created above and is never deleted.
-        keep_errno(|| unsafe { pthread_setspecific(self.0, value) });
+        keep_errno(|| unsafe { pthread_setspecific(self.0, value as *const c_void) });
     }
 
     /// The key as a number, to be kept in an atomic.

@@ -128,10 +128,10 @@ impl Large {
             let index = index_of(chunk.size());
             if heir == ring(chunk) {
                 let emptied = list::remove(span, link_of(chunk));
-                if emptied == self.head(index) {
-                    if let Some(word) = self.map.get_mut(index / 64) {
-                        *word &= !(1 << (index % 64));
-                    }
+                if emptied == self.head(index)
+                    && let Some(word) = self.map.get_mut(index / 64)
+                {
+                    *word &= !(1 << (index % 64));
                 }
                 return;
             }

@@ -9,13 +9,24 @@ use core::ptr;
 /// # Safety
 /// `next` is a cell of the item itself, used by nobody else while the item is in an inbox.
 pub unsafe trait Item {
-    fn next(item: *mut Self) -> *mut *mut Self;
+    ///
+    /// # Safety
+    /// `item` is one.
+    unsafe fn next(item: *mut Self) -> *mut *mut Self;
 }
 
 pub struct Inbox<T: Item>(AtomicPtr<T>);
 
+#[cfg(not(loom))]
+impl<T: Item> Default for Inbox<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Item> Inbox<T> {
     #[cfg(not(loom))]
+    #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Inbox(AtomicPtr::new(ptr::null_mut()))
     }

@@ -10,7 +10,7 @@ use super::futex;
 const SLEEPERS: u32 = 1;
 const SPINS: u32 = 60;
 /// The word of a lock whose owner will never give it back.
-const DEAD: u32 = u32::MAX & !SLEEPERS;
+const DEAD: u32 = !SLEEPERS;
 
 /// Who asks for a lock: odd bits are taken by the lock itself, so a mark is even, and never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

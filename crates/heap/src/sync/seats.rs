@@ -6,8 +6,16 @@ use super::atomic::{AtomicU32, Ordering::*};
 
 pub struct Seats(AtomicU32);
 
+#[cfg(not(loom))]
+impl Default for Seats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Seats {
     #[cfg(not(loom))]
+    #[allow(clippy::new_without_default)]
     pub const fn new() -> Seats {
         Seats(AtomicU32::new(0))
     }

@@ -173,47 +173,34 @@ unsafe extern "C" {
     fn heapglass_throw();
 }
 
+/// Address of a symbol that may be missing.
 macro_rules! weak {
-    ($(#[$doc:meta])* $name:ident = $symbol:literal as $kind:ty) => {
-        $(#[$doc])*
-        pub fn $name() -> Option<$kind> {
-            let address: usize;
-            // SAFETY: reads the address that the loader found, or null. The type is the symbol's.
-            unsafe {
-                asm!(
-                    concat!(".weak ", $symbol),
-                    concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
-                    out(reg) address,
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-                (address != 0).then(|| core::mem::transmute::<usize, $kind>(address))
-            }
+    ($symbol:literal) => {{
+        let address: usize;
+        // SAFETY: reads the address that the loader found, or null.
+        unsafe {
+            asm!(
+                concat!(".weak ", $symbol),
+                concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
+                out(reg) address,
+                options(pure, readonly, nostack, preserves_flags)
+            );
         }
-    };
+        (address != 0).then_some(address)
+    }};
 }
 
-weak!(
-    /// `std::get_new_handler`.
-    get_new_handler = "_ZSt15get_new_handlerv" as extern "C" fn() -> usize
-);
-weak!(
-    /// `std::__throw_bad_alloc`, by address: it isn't called from Rust.
-    library_throw = "_ZSt17__throw_bad_allocv" as usize
-);
-weak!(
-    /// Whether the C++ library can throw at all.
-    cxa_throw = "__cxa_throw" as usize
-);
-weak!(
-    /// Whether it has the exception that we would throw.
-    bad_alloc_table = "_ZTVSt9bad_alloc" as usize
-);
-
-global_asm!(".hidden __start_heapglass_text", ".hidden __stop_heapglass_text");
+/// The program's new handler, or null; `None` where there is no C++ library.
+pub fn get_new_handler() -> Option<extern "C" fn() -> usize> {
+    // SAFETY: `std::get_new_handler` takes nothing and returns a function pointer.
+    weak!("_ZSt15get_new_handlerv")
+        .map(|address| unsafe { core::mem::transmute::<usize, extern "C" fn() -> usize>(address) })
+}
 
 /// What throws `std::bad_alloc`, by address; `None` where the program has no C++ library to do it.
 pub fn throw_bad_alloc() -> Option<usize> {
-    library_throw().or_else(|| cxa_throw().and(bad_alloc_table()).map(|_| heapglass_throw as *const () as usize))
+    let by_hand = || weak!("__cxa_throw").and(weak!("_ZTVSt9bad_alloc")).map(|_| heapglass_throw as *const () as usize);
+    weak!("_ZSt17__throw_bad_allocv").or_else(by_hand)
 }
 
 unsafe extern "C" {
