@@ -1,5 +1,6 @@
-//! The README says what is so: its commands give the output that stands below them, its table of settings has the keys
-//! that the allocator reads, and its lines for Rust are those of the example.
+//! The README and ARCHITECTURE.md say what is so: commands give the output that stands below them, the table of settings
+//! has the keys that the allocator reads, the lines for Rust are those of the example, the code map has every file, and the
+//! tests that are named exist.
 //!
 //! A block marked `console` is a session: lines that begin with `$ ` are commands, run at the root one after the other, the
 //! lines below each are its output and what it says on standard error. Only what differs from run to run may differ.
@@ -7,6 +8,7 @@
 use heapglass_tests::{built, have, root, run};
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 fn text(path: &str) -> String {
@@ -153,5 +155,51 @@ fn the_lines_for_rust_are_those_of_the_example() {
     assert!(!blocks.is_empty());
     for block in blocks {
         assert!(example.contains(&block), "{block}");
+    }
+}
+
+/// Rust files below a directory, by their paths from there.
+fn sources(dir: &Path, from: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, from, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path.strip_prefix(from).unwrap().to_str().unwrap().to_string());
+        }
+    }
+}
+
+#[test]
+fn the_code_map_has_every_file() {
+    let architecture = text("ARCHITECTURE.md");
+    let map = architecture.split("## Code map").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut places: Vec<_> = fs::read_dir(root().join("crates")).unwrap().map(|e| e.unwrap().path()).collect();
+    places.push(root().join("xtask"));
+    for place in places {
+        let name = place.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+        let part =
+            map.split("\n\n").find(|part| part.contains(&format!("`{name}"))).unwrap_or_else(|| panic!("{name}"));
+        let mut files = Vec::new();
+        sources(&place.join("src"), &place.join("src"), &mut files);
+        assert!(!files.is_empty());
+        for file in files.iter().filter(|file| !file.starts_with("arch/")) {
+            assert!(part.contains(file.as_str()), "{name}: {file} is not in the code map");
+        }
+    }
+}
+
+#[test]
+fn the_tests_that_cover_the_traps_exist() {
+    let mut files = Vec::new();
+    sources(&root().join("tests"), &root().join("tests"), &mut files);
+    let all: String = files.iter().map(|file| text(&format!("tests/{file}"))).collect();
+    let architecture = text("ARCHITECTURE.md");
+    let table = architecture.split("| trap |").nth(1).expect("the table of traps").split("\n\n").next().unwrap();
+    let cells = table.lines().skip(2).map(|row| row.trim_end_matches(" |").rsplit(" | ").next().unwrap());
+    let names: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 20, "the table was not found");
+    for name in names {
+        assert!(all.contains(name), "there is no test {name}");
     }
 }
