@@ -1,0 +1,205 @@
+//! The README and ARCHITECTURE.md say what is so: commands give the output that stands below them, the table of settings
+//! has the keys that the allocator reads, the lines for Rust are those of the example, the code map has every file, and the
+//! tests that are named exist.
+//!
+//! A block marked `console` is a session: lines that begin with `$ ` are commands, run at the root one after the other, the
+//! lines below each are its output and what it says on standard error. Only what differs from run to run may differ.
+
+use heapglass_tests::{built, have, root, run};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The fenced blocks of the README with this mark.
+fn blocks(mark: &str) -> Vec<String> {
+    let readme = text("README.md");
+    let opening = format!("```{mark}\n");
+    readme.split(opening.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap().to_string()).collect()
+}
+
+/// Every number behind one of the words that go before addresses and ids becomes `N`.
+fn masked(line: &str) -> String {
+    let mut line = line.to_string();
+    for (word, is_digit) in [
+        ("0x", (|c| c.is_ascii_hexdigit()) as fn(char) -> bool),
+        ("[thread ", |c| c.is_ascii_digit()),
+        (", process ", |c| c.is_ascii_digit()),
+    ] {
+        let mut parts = line.split(word);
+        let mut out = parts.next().unwrap().to_string();
+        for part in parts {
+            let rest = part.trim_start_matches(is_digit);
+            out.push_str(word);
+            out.push_str(if rest.len() < part.len() { "N" } else { "" });
+            out.push_str(rest);
+        }
+        line = out;
+    }
+    line
+}
+
+/// Commands of a session with their expected output.
+fn session(block: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    for line in block.lines() {
+        match line.strip_prefix("$ ") {
+            Some(command) => commands.push((command.to_string(), String::new())),
+            None => {
+                let (_, output) = commands.last_mut().expect("a session begins with a command");
+                output.push_str(&masked(line));
+                output.push('\n');
+            }
+        }
+    }
+    commands
+}
+
+#[test]
+fn commands_give_the_output_below_them() {
+    if !have("gcc") || !have("g++") {
+        return;
+    }
+    let target = built("libheapglass.so").parent().unwrap().to_str().unwrap().to_string();
+    let sessions = blocks("console");
+    assert!(sessions.len() >= 6, "the blocks were not found");
+    let mut programs = BTreeSet::new();
+    for (command, expected) in sessions.iter().flat_map(|block| session(block)) {
+        let mut shell = Command::new("sh");
+        for variable in ["LD_PRELOAD", "HEAPGLASS"] {
+            shell.env_remove(variable);
+        }
+        let here = command.replace("$PWD/target/release", &target).replace("target/release", &target);
+        let ran = run(shell.current_dir(root()).arg("-c").arg(format!("{{ {here}; }} 2>&1")));
+        // What some shells say of a child that ended by a signal is not the program's.
+        let said: String =
+            ran.out.lines().filter(|line| !line.starts_with("Aborted")).map(|line| masked(line) + "\n").collect();
+        assert_eq!(said, expected, "$ {command}");
+        if let Some((_, out)) = command.split_once(" -o ") {
+            programs.insert(out.split(' ').next().unwrap().to_string());
+        }
+    }
+    // What was only linked above must also run, on Heapglass and without any preload.
+    for program in programs.iter().filter(|name| name.ends_with("-linked") || name.ends_with("-shared")) {
+        let ran = run(Command::new(root().join(program)).env("HEAPGLASS", "bogus_key:1")).ok();
+        assert!(!ran.out.is_empty() && ran.err.contains("bogus_key"), "{program}: {ran:#?}");
+    }
+    for program in programs {
+        fs::remove_file(root().join(program)).unwrap();
+    }
+}
+
+#[test]
+fn the_main_command_runs_the_real_program() {
+    let line = "cargo run --release -- run -- ls -l";
+    assert!(blocks("sh").iter().any(|block| block.trim_end() == line), "not in the README: {line}");
+    let plain = run(Command::new("ls").current_dir(root()).arg("-l")).ok();
+    // Cargo's own progress goes to standard error.
+    let ours = run(Command::new(env!("CARGO")).current_dir(root()).args(line.split(' ').skip(1))).ok();
+    // Dates and sizes may change meanwhile: other tests write into the tree.
+    let names = |out: &str| out.lines().filter_map(|line| line.split(' ').next_back().map(str::to_string)).collect();
+    let (plain, ours): (Vec<String>, Vec<String>) = (names(&plain.out), names(&ours.out));
+    assert_eq!(ours[1..], plain[1..]);
+    assert!(ours.contains(&"README.md".to_string()));
+}
+
+/// The first column of the table of settings.
+fn keys_of_the_table() -> BTreeSet<String> {
+    let readme = text("README.md");
+    let table = readme.split("\n| key |").nth(1).expect("the table of settings").split("\n\n").next().unwrap();
+    table.lines().filter_map(|row| Some(row.strip_prefix("| `")?.split('`').next()?.to_string())).collect()
+}
+
+#[test]
+fn the_table_has_the_keys_that_the_allocator_reads() {
+    let config = text("crates/heap/src/config.rs");
+    let set = config.split("\nfn set(").nth(1).expect("the function that sets").split("\n}\n").next().unwrap();
+    let read: BTreeSet<String> = set
+        .lines()
+        .filter_map(|arm| Some(arm.trim_start().strip_prefix("b\"")?.split_once("\" =>")?.0.to_string()))
+        .collect();
+    assert!(read.contains("tcache"), "the keys were not found");
+    assert_eq!(keys_of_the_table(), read);
+
+    // The variables and tunables of glibc, each in the row of its key.
+    let readme = text("README.md");
+    for line in config.lines().filter(|line| line.trim_start().starts_with("(\"MALLOC_")) {
+        let words: Vec<&str> = line.split('"').collect();
+        let row = readme.lines().find(|row| row.starts_with(&format!("| `{}`", words[3]))).expect(words[3]);
+        assert!(row.contains(&format!("`{}` |", words[1])), "{} is not in {row}", words[1]);
+    }
+}
+
+/// Each key is taken as it stands in the table, with its default.
+#[test]
+fn every_default_of_the_table_is_taken() {
+    for row in text("README.md").lines().filter(|row| row.starts_with("| `") && row.matches('|').count() == 6) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        if cells[2].is_empty() {
+            continue;
+        }
+        let mut command = heapglass_tests::cli::heapglass();
+        let ran = run(command.env("HEAPGLASS", format!("{}:{}", cells[1], cells[2])).args(["run", "--", "true"])).ok();
+        assert_eq!(ran.err, "", "{row}");
+    }
+}
+
+#[test]
+fn the_lines_for_rust_are_those_of_the_example() {
+    let example = text("examples/rust-vec/src/main.rs");
+    let blocks = blocks("rust");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(example.contains(&block), "{block}");
+    }
+}
+
+/// Rust files below a directory, by their paths from there.
+fn sources(dir: &Path, from: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, from, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path.strip_prefix(from).unwrap().to_str().unwrap().to_string());
+        }
+    }
+}
+
+#[test]
+fn the_code_map_has_every_file() {
+    let architecture = text("ARCHITECTURE.md");
+    let map = architecture.split("## Code map").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut places: Vec<_> = fs::read_dir(root().join("crates")).unwrap().map(|e| e.unwrap().path()).collect();
+    places.push(root().join("xtask"));
+    for place in places {
+        let name = place.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+        let part =
+            map.split("\n\n").find(|part| part.contains(&format!("`{name}"))).unwrap_or_else(|| panic!("{name}"));
+        let mut files = Vec::new();
+        sources(&place.join("src"), &place.join("src"), &mut files);
+        assert!(!files.is_empty());
+        for file in files.iter().filter(|file| !file.starts_with("arch/")) {
+            assert!(part.contains(file.as_str()), "{name}: {file} is not in the code map");
+        }
+    }
+}
+
+#[test]
+fn the_tests_that_cover_the_traps_exist() {
+    let mut files = Vec::new();
+    sources(&root().join("tests"), &root().join("tests"), &mut files);
+    let all: String = files.iter().map(|file| text(&format!("tests/{file}"))).collect();
+    let architecture = text("ARCHITECTURE.md");
+    let table = architecture.split("| trap |").nth(1).expect("the table of traps").split("\n\n").next().unwrap();
+    let cells = table.lines().skip(2).map(|row| row.trim_end_matches(" |").rsplit(" | ").next().unwrap());
+    let names: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 20, "the table was not found");
+    for name in names {
+        assert!(all.contains(name), "there is no test {name}");
+    }
+}
