@@ -89,8 +89,17 @@ unsafe fn bin_of(head: *mut Head, size: usize) -> *mut Bin {
 /// malloc's fast path; null where the slow path has to be taken.
 #[inline(always)]
 pub fn take(request: usize) -> *mut u8 {
-    let head = arch::word();
-    // SAFETY: the word is this thread's; see the module's head for what its bins hold.
+    // SAFETY: the word is this thread's.
+    unsafe { take_from(arch::word(), request) }
+}
+
+/// As `take`, from a given head.
+///
+/// # Safety
+/// The head is the calling thread's.
+#[inline(always)]
+pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
+    // SAFETY: see the module's head for what its bins hold.
     unsafe {
         if request >= (*head).limit {
             return core::ptr::null_mut();
@@ -116,7 +125,16 @@ pub fn take(request: usize) -> *mut u8 {
 /// free's fast path; `false` where the slow path has to be taken. Nothing has happened then.
 #[inline(always)]
 pub fn park(user: *mut u8) -> bool {
-    let head = arch::word();
+    // SAFETY: the word is this thread's.
+    unsafe { park_in(arch::word(), user) }
+}
+
+/// As `park`, in a given head.
+///
+/// # Safety
+/// The head is the calling thread's.
+#[inline(always)]
+pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
     arch::prefetch((user as usize).wrapping_sub(8));
     // SAFETY: as in `take`. The parked pointer's header may be read: it was a chunk's, or the sentinel's, or the process
     // is about to stop at it.

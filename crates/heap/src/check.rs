@@ -11,7 +11,7 @@
 use crate::arena;
 use crate::bins::{fast::Fast, large};
 use crate::chunk::{A, Chunk, State};
-use crate::die::Line;
+use crate::line::Line;
 use crate::list::{self, Link, Span};
 use crate::magazine::Magazine;
 use crate::mapped;

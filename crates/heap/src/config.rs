@@ -2,8 +2,8 @@
 //! chunk, in place and without allocating; ignored where the process runs with privileges its user doesn't have.
 
 use crate::chunk::SECRET;
-use crate::die::Line;
 use crate::kernel;
+use crate::line::Line;
 use crate::policy::POLICY;
 use crate::sync::atomic::Ordering::Relaxed;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
@@ -84,7 +84,7 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"tcache" => POLICY.classic.store(!switch(value)?, Relaxed),
         b"park" => POLICY.park.store(switch(value)?, Relaxed),
         b"stats" => return count_into_file(value),
-        b"arena_max" => POLICY.arena_max.store(bytes(value)?, Relaxed),
+        b"arena_max" => POLICY.set_arena_max(bytes(value)?),
         b"mmap_threshold" => return POLICY.set_mmap_threshold(bytes(value)?).then_some(()).ok_or(Wrong::Value),
         b"mmap_max" => POLICY.set_mmap_max(bytes(value)?),
         b"trim_threshold" => POLICY.set_trim_threshold(bytes(value)?),

@@ -176,10 +176,15 @@ fn free_slow(user: *mut u8) {
         unsafe { ptr::write_bytes(user, perturb, usable("free", user)) };
     }
     let Some(thread) = thread else { return put_away(None, user as usize) };
-    let takes_exactly = POLICY.always_slow() || !ptr::eq(crate::arch::word(), &thread.cache.head);
+    probe::freed(|| length(user as usize));
+    let exact = thread.exact;
+    // SAFETY: the thread's own head. Observed, the fast path's very steps come first, so that addresses stay what they
+    // would be.
+    if !exact && thread.is_facing() && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
+        return;
+    }
     thread.tick();
-    if takes_exactly || !region::is_marked(user as usize) {
-        probe::freed(|| length(user as usize));
+    if exact || !region::is_marked(user as usize) {
         thread.unpark();
         return put_away(Some(thread), user as usize);
     }
@@ -214,7 +219,22 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if !chunk.is(State::Live) {
         report_not_live("free", user);
     }
-    put_away_chunk(thread, chunk, chunk.size());
+    let size = chunk.size();
+    if chunk.next().state().is_none() {
+        prove_next(chunk);
+    }
+    put_away_chunk(thread, chunk, size);
+}
+
+/// The header behind a chunk that is freed doesn't prove itself: was it overwritten, or is somebody just changing it? Under
+/// the arena's lock only its cookie may change.
+#[cold]
+fn prove_next(chunk: Chunk) {
+    let home = home_of(chunk.user()).map(arena::get);
+    let guard = home.and_then(|home| home.lock(thread::owner()));
+    if guard.is_some() && chunk.next().state().is_none() {
+        die::corrupt_header(chunk.next(), "behind a chunk that was freed");
+    }
 }
 
 /// A proven chunk of a heap, live until now.

@@ -105,10 +105,10 @@ pub unsafe fn unmap(address: usize, bytes: usize) -> Result<(), Errno> {
 
 /// # Safety
 /// See `os::remap`.
-pub unsafe fn remap(address: usize, old: usize, new: usize, may_move: bool) -> Result<usize, Errno> {
+pub unsafe fn remap(address: usize, old: usize, new: usize) -> Result<usize, Errno> {
     count(&counters().mremap_calls);
     // SAFETY: as the caller promises.
-    unsafe { os::remap(address, old, new, may_move) }
+    unsafe { os::remap(address, old, new) }
 }
 
 /// # Safety

@@ -9,9 +9,9 @@
 //! 5. `arena`, `sync`: stores behind locks, for many threads; inboxes for chunks that go home.
 //! 6. `magazine`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
-//! 8. `check`, `stats`, `trim`, `fork`, `config`, `policy`, `probe`, `die`: what else an allocator needs.
+//! 8. `check`, `stats`, `trim`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
 //!
-//! The crate reaches the kernel only through `heapglass-os` (counted in `kernel`), tells the outside only through `probe`,
+//! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
 #![cfg_attr(not(test), no_std)]
 
@@ -42,6 +42,8 @@ pub mod fork;
 pub mod free;
 #[cfg(not(loom))]
 pub mod kernel;
+#[cfg(not(loom))]
+pub mod line;
 #[cfg(not(loom))]
 pub mod list;
 #[cfg(not(loom))]

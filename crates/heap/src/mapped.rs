@@ -296,7 +296,7 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
             return None;
         }
         // SAFETY: a whole mapping of ours; the caller gives the old address up where it moves.
-        let new_base = unsafe { kernel::remap(base, length, new_length, true) }.ok()?;
+        let new_base = unsafe { kernel::remap(base, length, new_length) }.ok()?;
         let new_user = new_base + offset;
         table.find(user).entry = Entry::Freed;
         table.add(new_user, new_base, new_length);

@@ -1,6 +1,6 @@
 //! Memory for the heap's own records: arenas, threads, magazines, heaps. None of it lies between chunks, where a program's
 //! overflow could reach it. It is cut from a small static block first, then from mapped blocks, and never given back:
-//! records that are done with are kept in lists by kind and used again.
+//! threads' records and magazines that are done with are kept in lists and used again.
 
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::lock::Lock;

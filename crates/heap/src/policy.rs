@@ -1,4 +1,5 @@
-//! The settings, as plain data. They are written once before the first chunk is made, and by `mallopt` afterwards; every
+//! The settings, as plain data. They are written once before the first chunk is made, afterwards by `mallopt` and, while they
+//! are dynamic, the two thresholds by freeing mapped chunks; every
 //! reader takes the value of the moment.
 
 use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
@@ -99,11 +100,8 @@ impl Policy {
         }
     }
 
-    /// Must every call take the slow path?
-    pub fn always_slow(&self) -> bool {
-        self.classic.load(Relaxed)
-            || self.observed.load(Relaxed)
-            || !self.park.load(Relaxed)
-            || self.perturb.load(Relaxed) != 0
+    /// Must every call be taken exactly, with nothing parked and each pointer looked up?
+    pub fn is_exact(&self) -> bool {
+        self.classic.load(Relaxed) || !self.park.load(Relaxed) || self.perturb.load(Relaxed) != 0
     }
 }

@@ -1,6 +1,6 @@
 //! The slow half of a thread's cache: filling and emptying its bins, and putting away what is parked.
 //!
-//! A bin asks its arena for more chunks at a time the more often it asks: one, one, two, four and so on (slow start), so that
+//! A bin asks its arena for more chunks at a time the more often it asks: one, one, four, eight and so on (slow start), so that
 //! small programs keep the textbook's layout, and its magazine grows with the traffic. Bytes are bounded: per class by
 //! `CLASS_BYTES`, and for all that is more than the smallest magazines by `THREAD_BYTES`.
 

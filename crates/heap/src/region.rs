@@ -12,7 +12,7 @@ pub const WINDOW_SHIFT: usize = 26;
 /// Address space that one mapped heap may take.
 pub const WINDOW: usize = 1 << WINDOW_SHIFT;
 /// Addresses of programs stay below this.
-const ADDRESS_BITS: usize = 47;
+const ADDRESS_BITS: usize = if cfg!(target_arch = "x86_64") { 47 } else { 48 };
 
 /// Longest mapped heap.
 pub const HEAP_MAX: usize = if cfg!(feature = "small-world") { 512 * 1024 } else { WINDOW };
@@ -35,7 +35,8 @@ pub enum Kind {
     Mapped = 2,
 }
 
-/// One heap. The records form a list at their arena, newest first.
+/// One heap. The records form a list at their arena, newest first. They are never used again, because lookers-up walk the
+/// list without the arena's lock.
 #[repr(C)]
 pub struct Region {
     pub next: *mut Region,

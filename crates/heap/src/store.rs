@@ -115,7 +115,7 @@ impl Store {
                 return Some(taken);
             }
         }
-        if top::grow(self, size, count) { self.take_top(size, count, more) } else { None }
+        if top::grow(self, size) { self.take_top(size, count, more) } else { None }
     }
 
     /// Steps 3 and 4: the lists that hold this very size.
@@ -421,7 +421,7 @@ impl Store {
             Some(State::Top) => {
                 let need = size - old;
                 if self.top_size() < need + MIN_CHUNK {
-                    let fits = size < POLICY.mmap_threshold.load(Relaxed) && top::grow(self, need, 1);
+                    let fits = size < POLICY.mmap_threshold.load(Relaxed) && top::grow(self, need);
                     // Growing may have closed the heap and begun another elsewhere.
                     if !fits || self.top != next.address() || self.top_size() < need + MIN_CHUNK {
                         return false;

@@ -36,6 +36,8 @@ pub struct Thread {
     pub magazines: [*mut Magazine; CLASSES],
     /// A full magazine of each small class, kept back so that a cache at the edge of full doesn't go to its arena each time.
     pub spares: [*mut Magazine; DEPOTS],
+    /// Nothing is parked, and every pointer is looked up.
+    pub exact: bool,
     /// Times that a class asked for or gave away chunks: what its magazine's size follows.
     pub demand: [u8; CLASSES],
     /// Times that a small class had chunks only because they were parked.
@@ -131,6 +133,7 @@ fn attach() -> Option<&'static mut Thread> {
                 bins: core::array::from_fn(|_| bin()),
             },
             facade: Head::refusing(record),
+            exact: true,
             magazines: [ptr::null_mut(); CLASSES],
             spares: [ptr::null_mut(); DEPOTS],
             demand: [0; CLASSES],
@@ -176,12 +179,7 @@ fn introduce() {
     }
 }
 
-/// Is the heap in use at all?
-pub fn is_set_up() -> bool {
-    STAGE.load(Acquire) != 0
-}
-
-/// Makes sure that it is.
+/// Makes sure that the heap can be used.
 pub fn ensure_set_up() {
     set_up();
 }
@@ -213,16 +211,16 @@ impl Thread {
             CALLS.store(calls + 1, Relaxed);
             return;
         }
-        let fast = ptr::eq(arch::word(), &self.cache.head);
-        if fast == POLICY.always_slow() {
+        let exact = POLICY.is_exact();
+        if self.exact != exact || self.is_facing() != (exact || POLICY.observed.load(Relaxed)) {
             self.choose_head();
         }
     }
 
     /// Points the thread's word at its cache, or at the facade before it.
     fn choose_head(&mut self) {
-        let slow = CALLS.load(Relaxed) < WARM_UP || POLICY.always_slow();
-        if slow {
+        self.exact = CALLS.load(Relaxed) < WARM_UP || POLICY.is_exact();
+        if self.exact {
             self.unpark();
         } else {
             let call = ON_WARM.swap(ptr::null_mut(), AcqRel);
@@ -231,7 +229,14 @@ impl Thread {
                 unsafe { core::mem::transmute::<*mut (), extern "C" fn()>(call)() };
             }
         }
-        arch::set_word(if slow { &raw mut self.facade } else { &raw mut self.cache.head });
+        let faces = self.exact || POLICY.observed.load(Relaxed);
+        arch::set_word(if faces { &raw mut self.facade } else { &raw mut self.cache.head });
+    }
+
+    /// Does the facade stand before the cache?
+    #[inline]
+    pub fn is_facing(&self) -> bool {
+        !ptr::eq(arch::word(), &self.cache.head)
     }
 }
 

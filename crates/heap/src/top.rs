@@ -14,9 +14,8 @@ use crate::store::Store;
 use crate::sync::atomic::Ordering::Relaxed;
 use heapglass_os as os;
 
-/// Makes room in the top for a chunk of this size and the smallest top behind it; for `count` of them if they fit into the
-/// pad. `false` where the kernel gives nothing.
-pub fn grow(store: &mut Store, size: usize, _count: usize) -> bool {
+/// Makes room in the top for a chunk of this size and the smallest top behind it. `false` where the kernel gives nothing.
+pub fn grow(store: &mut Store, size: usize) -> bool {
     let need = size + MIN_CHUNK;
     let pad = POLICY.top_pad.load(Relaxed);
     grow_padded(store, need, pad) || pad > 0 && grow_padded(store, need, 0)

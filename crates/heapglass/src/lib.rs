@@ -128,3 +128,13 @@ pub fn check() -> usize {
 pub unsafe fn usable_size(user: *const u8) -> usize {
     free::usable("usable_size", user.cast_mut())
 }
+
+/// Frees that were parked at the program's end are put away, so that their faults are found.
+#[cfg(target_os = "linux")]
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
+
+extern "C" fn at_end() {
+    thread::at_process_end();
+}

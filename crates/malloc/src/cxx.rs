@@ -4,7 +4,7 @@
 
 use crate::arch::{self, heapglass_new_nothrow, heapglass_new_slow};
 use core::ffi::c_void;
-use heapglass_heap::{aligned, cache, die, free as heap_free, malloc as heap_malloc};
+use heapglass_heap::{aligned, cache, free as heap_free, line, malloc as heap_malloc};
 
 /// One try, for the slow path of the throwing forms; `align` 0 is the usual one.
 pub extern "C" fn attempt(size: usize, align: usize) -> *mut c_void {
@@ -20,7 +20,7 @@ pub extern "C" fn new_handler() -> usize {
 pub extern "C" fn thrower() -> usize {
     match arch::throw_bad_alloc() {
         Some(throw) => throw,
-        None => die::Line::new().text("operator new: out of memory, and no C++ library to throw with").die(),
+        None => line::Line::new().text("operator new: out of memory, and no C++ library to throw with").die(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use heapglass_heap::stats::{self, Figures, List, Sizes};
-use heapglass_heap::{arena, die::Line, thread};
+use heapglass_heap::{arena, line::Line, thread};
 use heapglass_os as os;
 
 unsafe extern "C" {

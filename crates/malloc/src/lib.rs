@@ -148,7 +148,7 @@ pub unsafe extern "C" fn cfree(user: *mut c_void) {
     unsafe { free(user) }
 }
 
-/// Walks and proves every heap: 0 where all is sound, else the number of faults, the first of them told on standard error.
+/// Walks and proves every heap: 0 where all is sound, else the number of faults, the first few told on standard error, a line each.
 #[unsafe(no_mangle)]
 pub extern "C" fn heapglass_check() -> c_int {
     check::check(false).min(c_int::MAX as usize) as c_int

@@ -2,7 +2,7 @@
 
 use core::ffi::c_int;
 use heapglass_heap::policy::POLICY;
-use heapglass_heap::{arena, die::Line, size, stats, thread, trim};
+use heapglass_heap::{arena, line::Line, size, stats, thread, trim};
 
 const M_MXFAST: c_int = 1;
 const M_TRIM_THRESHOLD: c_int = -1;

@@ -94,12 +94,12 @@ pub unsafe fn unmap(address: usize, bytes: usize) -> Result<()> {
     call(k::__NR_munmap, [address, bytes, 0, 0, 0, 0]).map(drop)
 }
 
-/// `mremap`, in place only or wherever it fits; returns the new address.
+/// `mremap`, in place or wherever it fits; returns the new address.
 ///
 /// # Safety
 /// The range is a whole mapping of the caller's; where it moves, nothing may use the old address.
-pub unsafe fn remap(address: usize, old_bytes: usize, new_bytes: usize, may_move: bool) -> Result<usize> {
-    let flags = if may_move { k::MREMAP_MAYMOVE as usize } else { 0 };
+pub unsafe fn remap(address: usize, old_bytes: usize, new_bytes: usize) -> Result<usize> {
+    let flags = k::MREMAP_MAYMOVE as usize;
     call(k::__NR_mremap, [address, old_bytes, new_bytes, flags, 0, 0])
 }
 

@@ -123,7 +123,7 @@ impl Bins {
     pub unsafe fn take_small(&mut self, span: &Span, size: usize) -> Option<Chunk> {
         // SAFETY: as the caller promises.
         unsafe {
-            let chunk = self.small.oldest(span, size)?;
+            let chunk = self.small.oldest(size)?;
             self.remove(span, chunk);
             Some(chunk)
         }
@@ -165,7 +165,7 @@ impl Bins {
     pub unsafe fn take_best(&mut self, span: &Span, size: usize) -> Option<Chunk> {
         // SAFETY: as the caller promises.
         unsafe {
-            let chunk = match self.small.oldest_from(span, size) {
+            let chunk = match self.small.oldest_from(size) {
                 Some(chunk) => chunk,
                 None => self.large.best(span, size)?,
             };

@@ -46,22 +46,15 @@ impl Small {
     }
 
     /// The oldest chunk of this size.
-    ///
-    /// # Safety
-    /// The arena's lock is held.
-    pub unsafe fn oldest(&mut self, span: &Span, size: usize) -> Option<Chunk> {
+    pub fn oldest(&mut self, size: usize) -> Option<Chunk> {
         if size >= SMALL_MAX || self.map & (1 << (size / ALIGN)) == 0 {
             return None;
         }
-        // SAFETY: as the caller promises.
-        unsafe { self.oldest_at(span, size / ALIGN) }
+        self.oldest_at(size / ALIGN)
     }
 
     /// The oldest chunk of the smallest size from `size` on.
-    ///
-    /// # Safety
-    /// The arena's lock is held.
-    pub unsafe fn oldest_from(&mut self, span: &Span, size: usize) -> Option<Chunk> {
+    pub fn oldest_from(&mut self, size: usize) -> Option<Chunk> {
         if size >= SMALL_MAX {
             return None;
         }
@@ -69,11 +62,10 @@ impl Small {
         if rest == 0 {
             return None;
         }
-        // SAFETY: as the caller promises.
-        unsafe { self.oldest_at(span, rest.trailing_zeros() as usize) }
+        self.oldest_at(rest.trailing_zeros() as usize)
     }
 
-    unsafe fn oldest_at(&mut self, _: &Span, index: usize) -> Option<Chunk> {
+    fn oldest_at(&mut self, index: usize) -> Option<Chunk> {
         let head = self.heads.get_mut(index)?;
         if head.is_empty() {
             return None;
