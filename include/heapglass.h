@@ -7,8 +7,8 @@ extern "C" {
 #endif
 
 /* Walks every heap and proves it sound: chunks tile it exactly, headers and free lists agree, no two neighbours lie free in
- * bins, counters add up. Returns 0 when all of it holds, otherwise the number of faults; the first one is told in a line on
- * standard error. Takes the locks of the allocator one arena at a time, so it may run beside other threads. */
+ * bins, counters add up. Returns 0 when all of it holds, otherwise the number of faults; the first few are told on
+ * standard error, a line each. Takes the locks of the allocator one arena at a time, so it may run beside other threads. */
 int heapglass_check(void);
 
 #ifdef __cplusplus

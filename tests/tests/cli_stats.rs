@@ -248,3 +248,18 @@ fn a_key_typed_at_the_terminal_arrives_once() {
     let ran = run(Command::new("python3").args(["-c", AT_A_TERMINAL]).arg(heapglass().get_program())).ok();
     assert_eq!(ran.out, "interrupted 1\n");
 }
+
+/// Being counted doesn't change where chunks are put, neither while the process warms up nor after.
+#[test]
+fn a_counted_program_gets_the_same_addresses() {
+    let program = compile("tests/tests/cli/addresses.c", Door::Preload, &[]);
+    let seen: Vec<String> = [false, true, false, true]
+        .into_iter()
+        .map(|counted| {
+            let mut command = heapglass();
+            command.arg("run").args(counted.then_some("--stats")).arg(&program);
+            run(&mut command).ok().out
+        })
+        .collect();
+    assert!(seen[0].len() > 8 && seen.iter().all(|digest| *digest == seen[0]), "{seen:?}");
+}

@@ -123,8 +123,11 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
 }
 
 /// free's fast path; `false` where the slow path has to be taken. Nothing has happened then.
+///
+/// # Safety
+/// The pointer is the caller's to free.
 #[inline(always)]
-pub fn park(user: *mut u8) -> bool {
+pub unsafe fn park(user: *mut u8) -> bool {
     // SAFETY: the word is this thread's.
     unsafe { park_in(arch::word(), user) }
 }

@@ -20,7 +20,8 @@ use core::ptr;
 /// The pointer is nobody's afterwards.
 #[inline(always)]
 pub unsafe fn free(user: *mut u8) {
-    if !cache::park(user) {
+    // SAFETY: as the caller promises.
+    if !unsafe { cache::park(user) } {
         free_slow(user);
     }
 }
