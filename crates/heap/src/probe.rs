@@ -1,5 +1,6 @@
-//! The seam: what the heap tells the outside about its calls. Nothing here runs unless the program is observed, because
-//! only then does every call take the slow path; and nothing observed changes what the heap does.
+//! The seam: what the heap tells the outside about its calls. Nothing is told unless the program is observed: then its
+//! threads stand behind their facades, every call comes by the slow path, and that takes the fast path's very steps before
+//! its own. So nothing observed changes what the heap does.
 
 use crate::kernel;
 use crate::policy::POLICY;
