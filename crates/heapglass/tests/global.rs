@@ -241,7 +241,7 @@ const SIZES: [usize; 12] = [1, 8, 24, 100, 1000, 1016, 5000, 32_000, 70_000, 131
 fn take(layout: Layout) -> *mut u8 {
     // SAFETY: no size here is 0.
     let user = unsafe { alloc(layout) };
-    assert!(!user.is_null() && user as usize % layout.align() == 0, "{user:?} for {layout:?}");
+    assert!(!user.is_null() && (user as usize).is_multiple_of(layout.align()), "{user:?} for {layout:?}");
     fill(user, 0, layout.size());
     user
 }
@@ -278,7 +278,7 @@ fn zeroed_memory_is_zero_also_where_others_wrote() {
             dirty.into_iter().for_each(|user| give(user, layout));
             // SAFETY: the size isn't 0.
             let user = unsafe { alloc_zeroed(layout) };
-            assert!(!user.is_null() && user as usize % layout.align() == 0, "{layout:?}");
+            assert!(!user.is_null() && (user as usize).is_multiple_of(layout.align()), "{layout:?}");
             // SAFETY: the chunk holds the layout's size.
             let bytes = unsafe { std::slice::from_raw_parts(user, size) };
             assert_eq!(bytes.iter().position(|&byte| byte != 0), None, "{layout:?}");
@@ -301,7 +301,10 @@ fn every_alignment_is_kept_through_every_resize() {
                 let neighbour = (to % 3 == 1).then(|| take(old));
                 // SAFETY: the layout is the chunk's, the new size isn't 0.
                 let moved = unsafe { realloc(user, old, to) };
-                assert!(!moved.is_null() && moved as usize % new.align() == 0, "{moved:?} for {old:?} to {to}");
+                assert!(
+                    !moved.is_null() && (moved as usize).is_multiple_of(new.align()),
+                    "{moved:?} for {old:?} to {to}"
+                );
                 assert_filled(moved, from.min(to));
                 fill(moved, 0, to);
                 if let Some(neighbour) = neighbour {
@@ -330,7 +333,12 @@ fn over_aligned_types_live_in_boxes_and_vectors() {
         lines.push(Line([number; 300]));
         assert_eq!(lines.as_ptr() as usize % 256, 0);
     }
-    assert!(boxes.iter().zip(0..).all(|(huge, number)| huge.0 == number && &raw const **huge as usize % 65536 == 0));
+    assert!(
+        boxes
+            .iter()
+            .zip(0..)
+            .all(|(huge, number)| huge.0 == number && (&raw const **huge as usize).is_multiple_of(65536))
+    );
     assert!(lines.iter().zip(0..).all(|(line, number)| line.0 == [number; 300]));
     assert_sound();
 }
