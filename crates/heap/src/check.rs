@@ -109,7 +109,9 @@ impl Checker<'_> {
             let Some(state) = chunk.state() else { return self.fault(chunk.address(), "no chunk starts") };
             let last = state == State::Top || state == State::Fence;
             let end = if state == State::Top { region.end } else { chunk.next().address() };
-            if end > region.end || end <= chunk.address() || last && end != region.end {
+            // Behind any other chunk there is at least a header: the top's or the fence's.
+            let room = if last { 0 } else { HEADER };
+            if end + room > region.end || end <= chunk.address() || last && end != region.end {
                 return self.fault(chunk.address(), "a chunk runs over its heap's end");
             }
             if (chunk.flags() & A != 0) != (self.store.arena != 0) {
@@ -189,12 +191,15 @@ impl Checker<'_> {
     fn large(&mut self, span: &Span, index: usize) -> (usize, usize) {
         let (mut count, mut bytes, mut smallest, mut sound) = (0, 0, 0, true);
         // SAFETY: the store is locked; lists are proven as they are followed.
-        unsafe {
-            self.store.bins.large.each(span, index, |chunk| {
+        let whole = unsafe {
+            self.store.bins.large.walk(span, index, |chunk| {
                 sound &= chunk.is(State::Free) && large::index_of(chunk.size()) == index && chunk.size() >= smallest;
                 smallest = chunk.size();
                 (count, bytes) = (count + 1, bytes + chunk.size());
-            });
+            })
+        };
+        if let Err((at, _)) = whole {
+            self.fault(at, "the links of a large bin don't point at each other");
         }
         let listed = self.store.bins.large.map.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1);
         if !sound || listed != (count > 0) {
@@ -203,18 +208,22 @@ impl Checker<'_> {
         (count, bytes)
     }
 
-    /// Walks one list both ways at once: `next` proves each step backwards too.
+    /// Walks one list both ways at once: each step is proven backwards too.
     fn list(&mut self, span: &Span, head: *mut Link, fits: &mut dyn FnMut(&Self, Chunk) -> bool) {
-        // SAFETY: the store is locked.
-        let mut at = unsafe { list::next(span, head) };
-        while at != head {
-            let chunk = Chunk::from_user(at as usize);
-            if !chunk.is(State::Free) || !fits(self, chunk) {
-                self.fault(chunk.address(), "a bin holds a chunk that doesn't belong there");
+        let mut before = head;
+        loop {
+            // SAFETY: the store is locked.
+            let Ok(at) = (unsafe { list::step(span, before) }) else {
+                return self.fault(before as usize, "the links of a bin don't point at each other");
+            };
+            if at == head {
                 return;
             }
-            // SAFETY: as above.
-            at = unsafe { list::next(span, at) };
+            let chunk = Chunk::from_user(at as usize);
+            if !chunk.is(State::Free) || !fits(self, chunk) {
+                return self.fault(chunk.address(), "a bin holds a chunk that doesn't belong there");
+            }
+            before = at;
         }
     }
 
@@ -229,7 +238,10 @@ impl Checker<'_> {
                 }
                 (count, bytes) = (count + 1, bytes + chunk.size());
                 // SAFETY: a proven chunk of a fast bin; the store is locked.
-                at = unsafe { Fast::next(chunk) };
+                let Some(next) = (unsafe { Fast::step(chunk) }) else {
+                    return self.fault(at, "a fast bin's link was overwritten");
+                };
+                at = next;
             }
         }
         if (count, bytes) != (self.walked.fast, self.walked.fast_bytes) {

@@ -87,13 +87,22 @@ pub unsafe fn remove(span: &Span, item: *mut Link) -> *mut Link {
 /// # Safety
 /// As `insert`.
 pub unsafe fn next(span: &Span, link: *mut Link) -> *mut Link {
+    // SAFETY: as the caller promises.
+    match unsafe { step(span, link) } {
+        Ok(fd) => fd,
+        Err(other) => die::corrupt_list(link as usize, other),
+    }
+}
+
+/// As `next`, for those who want to hear of a broken link: the address that it leads to.
+///
+/// # Safety
+/// As `insert`.
+pub unsafe fn step(span: &Span, link: *mut Link) -> Result<*mut Link, usize> {
     // SAFETY: checked before it is followed.
     unsafe {
         let fd = (*link).fd;
-        if !span.holds(fd) || (*fd).bk != link {
-            die::corrupt_list(link as usize, fd as usize);
-        }
-        fd
+        if span.holds(fd) && (*fd).bk == link { Ok(fd) } else { Err(fd as usize) }
     }
 }
 

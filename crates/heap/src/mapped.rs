@@ -170,6 +170,8 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
             if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align) }
         }
     };
+    // Before it is listed: whoever looks through the table finds headers that are whole.
+    write_header(user, length);
     let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
     if listed.is_none() {
         // SAFETY: mapped a moment ago, unknown to anyone.
@@ -179,7 +181,6 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
     CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
     BYTES.fetch_add(length, Relaxed);
     kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
-    write_header(user, length);
     Some(user)
 }
 

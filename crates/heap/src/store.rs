@@ -291,12 +291,15 @@ impl Store {
                 // SAFETY: a proven free chunk of this store.
                 unsafe { self.bins.remove(&self.span, next) };
             }
-            Some(State::Fence) if top::give_back_heap(self, start, next) => return total,
             Some(State::Live | State::Cached | State::Fast | State::Free | State::Fence) => {}
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
         }
+        let after = Chunk::at(start.address() + total);
+        if after.is(State::Fence) && top::give_back_heap(self, start, after) {
+            return total;
+        }
         start.set(total, flags, State::Free);
-        start.next().set_prev_free(total);
+        after.set_prev_free(total);
         // SAFETY: a free chunk with its header and end written, in no list.
         unsafe {
             if sorted {

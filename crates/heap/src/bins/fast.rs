@@ -64,11 +64,20 @@ impl Fast {
     /// The chunk is in a fast bin; the arena's lock is held.
     pub unsafe fn next(chunk: Chunk) -> usize {
         // SAFETY: as the caller promises.
-        let (next, stored) = unsafe { (*chunk.word(0), *chunk.word(1)) };
-        if stored != proof(chunk, next) {
-            die::corrupt_list(chunk.user(), chunk.user());
+        match unsafe { Self::step(chunk) } {
+            Some(next) => next,
+            None => die::corrupt_list(chunk.user(), chunk.user()),
         }
-        next
+    }
+
+    /// As `next`; `None` where the link doesn't prove itself.
+    ///
+    /// # Safety
+    /// As `next`.
+    pub unsafe fn step(chunk: Chunk) -> Option<usize> {
+        // SAFETY: as the caller promises.
+        let (next, stored) = unsafe { (*chunk.word(0), *chunk.word(1)) };
+        (stored == proof(chunk, next)).then_some(next)
     }
 }
 

@@ -199,21 +199,34 @@ impl Large {
     ///
     /// # Safety
     /// The arena's lock is held.
-    pub unsafe fn each(&mut self, span: &Span, index: usize, mut see: impl FnMut(Chunk)) {
+    pub unsafe fn each(&mut self, span: &Span, index: usize, see: impl FnMut(Chunk)) {
+        // SAFETY: as the caller promises.
+        if let Err((at, other)) = unsafe { self.walk(span, index, see) } {
+            die::corrupt_list(at, other);
+        }
+    }
+
+    /// As `each`, for those who want to hear of a broken link: where it lies and where it leads.
+    ///
+    /// # Safety
+    /// As `each`.
+    pub unsafe fn walk(&mut self, span: &Span, index: usize, mut see: impl FnMut(Chunk)) -> Result<(), (usize, usize)> {
         let head = self.head(index);
         // SAFETY: as the caller promises.
         unsafe {
-            let mut at = list::next(span, head);
+            let step = |link: *mut Link| list::step(span, link).map_err(|other| (link as usize, other));
+            let mut at = step(head)?;
             while at != head {
                 let leader = chunk_of(at);
                 see(leader);
-                let mut peer = list::next(span, ring(leader));
+                let mut peer = step(ring(leader))?;
                 while peer != ring(leader) {
                     see(chunk_of(peer));
-                    peer = list::next(span, peer);
+                    peer = step(peer)?;
                 }
-                at = list::next(span, at);
+                at = step(at)?;
             }
         }
+        Ok(())
     }
 }

@@ -10,7 +10,8 @@ pub use core::sync::atomic;
 #[cfg(loom)]
 pub use loom::sync::atomic;
 
-/// Sleep and wake on a word: the kernel's futex, or the model checker's yield.
+/// Sleep and wake on a word: the kernel's futex, or a model of it in which a wake-up that comes too early is lost, so that the
+/// model checker finds a sleeper whom nobody wakes.
 #[cfg(not(loom))]
 pub(crate) mod futex {
     pub use heapglass_os::{futex_wait as wait, futex_wake_one as wake_one, thread::pause};
@@ -18,14 +19,30 @@ pub(crate) mod futex {
 #[cfg(loom)]
 pub(crate) mod futex {
     use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use loom::sync::{Condvar, Mutex};
+
+    /// The kernel's queue of sleepers. One for all words: a model may have its threads sleep on one lock only.
+    struct Queue {
+        compare: Mutex<()>,
+        sleepers: Condvar,
+    }
+
+    loom::lazy_static! {
+        static ref QUEUE: Queue = Queue { compare: Mutex::new(()), sleepers: Condvar::new() };
+    }
 
     pub fn wait(word: &AtomicU32, expected: u32) {
+        let Ok(compare) = QUEUE.compare.lock() else { return };
         if word.load(Relaxed) == expected {
-            loom::thread::yield_now();
+            drop(QUEUE.sleepers.wait(compare));
         }
     }
 
-    pub fn wake_one(_: &AtomicU32) {}
+    pub fn wake_one(_: &AtomicU32) {
+        let compare = QUEUE.compare.lock();
+        QUEUE.sleepers.notify_one();
+        drop(compare);
+    }
 
     pub fn pause() {
         loom::thread::yield_now();
