@@ -174,7 +174,7 @@ pub fn choose() -> &'static Arena {
     if let Some(index) = seats::choose(all().map(|arena| &arena.seats), may_grow) {
         return get(index);
     }
-    if let Some(arena) = create() {
+    if let Some(arena) = create(limit) {
         return arena;
     }
     get(seats::choose(all().map(|arena| &arena.seats), false).unwrap_or(0))
@@ -191,11 +191,12 @@ fn processors() -> usize {
     KNOWN.load(Relaxed)
 }
 
-fn create() -> Option<&'static Arena> {
+fn create(limit: usize) -> Option<&'static Arena> {
     if !CREATION.lock(thread::owner()) {
         return None;
     }
-    let made = create_locked();
+    // Others may have made some since the limit was looked at.
+    let made = if count() < limit { create_locked() } else { None };
     CREATION.unlock();
     made
 }

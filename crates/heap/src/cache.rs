@@ -6,14 +6,21 @@
 //!
 //! Two heads are caches only by appearance, and send every call to the slow path without a test of their own: `EMPTY`, what
 //! a thread starts with, and a thread's facade, which stands before its real cache while calls are to be seen or taken
-//! exactly. Both refuse every size, and their parked pointers are a sentinel with an impossible header.
+//! exactly. Both refuse every size, and what they have parked is a sentinel, whose bin is for ever full.
 //!
 //! # Parking
-//! free doesn't look at the header of the chunk it is given: that would wait for memory. It asks for the line, keeps the
-//! pointer and puts away the one kept two calls before. So that nothing slips through, free compares its pointer with the
-//! parked ones (a repeat stops at its own call), and malloc compares what it pops with them (a chunk that is in the cache
-//! and parked was freed twice). Mapped chunks go back to the kernel at once: their pointers stand at a page's start or 16
-//! bytes past it, and such a pointer is parked only if its window of addresses is a heap's.
+//! What makes a free dear is waiting for its header: the bin depends on the size there, and a store to an address that has
+//! yet to come from memory holds up the mallocs behind it. So free asks for the header's line, parks the pointer, and works
+//! on the one parked two calls before, whose header has come by now. There are two ways:
+//!
+//! - While the process has had one thread only, a pointer is parked unread: its chunk is proven and marked when it is
+//!   pushed. So that nothing slips through, free compares its pointer with the parked ones (a repeat stops at its own
+//!   call), and malloc compares what it pops with them (a chunk that is in the cache and parked was freed twice).
+//! - Once there were two threads, that isn't enough: the other thread could free the parked chunk too, and get it back from
+//!   malloc before this one looks. So free proves and marks the chunk at once, and only the push waits.
+//!
+//! Mapped chunks aren't parked, so they go back to the kernel at once: their pointers stand at a page's start or 16 bytes
+//! past it, and such a pointer is parked only if its window of addresses is a heap's.
 //!
 //! # Safety
 //! A head is used by its own thread only. Slots between a magazine's start and a bin's position hold user pointers of
@@ -23,6 +30,7 @@ use crate::arch;
 use crate::chunk::{Chunk, State, live_cookie};
 use crate::region;
 use crate::size::*;
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::thread::Thread;
 use core::mem::offset_of;
 
@@ -39,28 +47,42 @@ const _: () = assert!(size_of::<Bin>() == ALIGN);
 
 #[repr(C)]
 pub struct Head {
-    /// Freed pointers that wait to be put away, the newest first.
+    /// Freed pointers that wait to be pushed, the newest first.
     pub parked: [*mut u8; 2],
     /// Requests below this many bytes may be served from the bins.
     pub limit: usize,
     /// The thread that all this belongs to; null in `EMPTY`.
     pub thread: *mut Thread,
+    /// What is parked was proven and marked before. Follows `SHARED` at the thread's next slow free.
+    pub marks: bool,
 }
 
-// SAFETY: shared heads are never written.
-unsafe impl Sync for Head {}
+/// The process has had more than one thread that frees.
+pub static SHARED: AtomicBool = AtomicBool::new(false);
 
-/// A head with its bins.
+/// A head with its bins. Class 0, which no chunk has, is the sentinel's: its bin is for ever full.
 #[repr(C)]
 pub struct Cache {
     pub head: Head,
     pub bins: [Bin; CLASSES],
 }
 
+/// A head that refuses everything, with the sentinel's bin behind it.
+#[repr(C)]
+pub struct Refusing {
+    pub head: Head,
+    none: Bin,
+}
+
+// SAFETY: those that are shared are never written.
+unsafe impl Sync for Refusing {}
+
+const _: () = assert!(offset_of!(Cache, bins) == offset_of!(Refusing, none));
+
 /// Requests below this take a chunk of an exact class.
 pub const SMALL_LIMIT: usize = SMALL_MAX - OVERHEAD + 1;
 
-/// A chunk that no cookie is valid for: cookies are odd.
+/// A chunk of size 0 that no cookie is valid for: cookies are odd.
 #[repr(C, align(16))]
 struct Sentinel([u64; 4]);
 static SENTINEL_CHUNK: Sentinel = Sentinel([0; 4]);
@@ -68,16 +90,33 @@ static SENTINEL_CHUNK: Sentinel = Sentinel([0; 4]);
 /// The parked pointer that is none.
 pub const SENTINEL: *mut u8 = (&raw const SENTINEL_CHUNK).cast::<u8>().wrapping_add(HEADER).cast_mut();
 
+/// Where a bin without a magazine stands: reads as empty, and is full.
+pub const NO_SLOT: *mut usize = (&raw const NO_SLOTS).cast::<usize>().wrapping_add(1).cast_mut();
+static NO_SLOTS: [usize; 2] = [0; 2];
+
+impl Bin {
+    pub const NONE: Bin = Bin { top: NO_SLOT, limit: NO_SLOT };
+}
+
 impl Head {
-    pub const fn refusing(thread: *mut Thread) -> Head {
-        Head { parked: [SENTINEL; 2], limit: 0, thread }
+    pub const fn new(thread: *mut Thread, limit: usize) -> Head {
+        Head { parked: [SENTINEL; 2], limit, thread, marks: false }
+    }
+}
+
+impl Refusing {
+    pub const fn new(thread: *mut Thread) -> Refusing {
+        Refusing { head: Head::new(thread, 0), none: Bin::NONE }
     }
 }
 
 /// What a thread starts with.
-pub static EMPTY: Head = Head::refusing(core::ptr::null_mut());
+pub static EMPTY: Refusing = Refusing::new(core::ptr::null_mut());
+/// What a thread that only frees goes through, one by one, before it gets a record: a few frees aren't worth one, and in a
+/// thread's very last moments nobody would take the record back.
+pub static FREED: [Refusing; 8] = [const { Refusing::new(core::ptr::null_mut()) }; 8];
 /// What a thread ends with: whatever its last destructors still allocate and free goes by without a cache.
-pub static ENDED: Head = Head::refusing(core::ptr::null_mut());
+pub static ENDED: Refusing = Refusing::new(core::ptr::null_mut());
 
 /// The bin of an exact class, by chunk size.
 #[inline(always)]
@@ -139,12 +178,15 @@ pub unsafe fn park(user: *mut u8) -> bool {
 #[inline(always)]
 pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
     arch::prefetch((user as usize).wrapping_sub(8));
-    // SAFETY: as in `take`. The parked pointer's header may be read: it was a chunk's, or the sentinel's, or the process
+    if SHARED.load(Relaxed) {
+        // SAFETY: as the caller promises.
+        return unsafe { park_marked(head, user) };
+    }
+    // SAFETY: as in `take_from`. The parked pointer's header may be read: it was a chunk's, or the sentinel's, or the process
     // is about to stop at it.
     unsafe {
         let [newer, older] = (*head).parked;
-        // Mapped chunks start at a page's start or 16 bytes past it; null looks like one too.
-        if user == newer || user == older || user as usize & 0xfef == 0 && !region::is_marked(user as usize) {
+        if user == newer || user == older || may_be_mapped(user) {
             return false;
         }
         let away = older as usize;
@@ -161,6 +203,38 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         }
         chunk.set_cookie(live ^ State::Cached as u32);
         *top = away;
+        (*bin).top = top.add(1);
+        (*head).parked = [user, newer];
+        true
+    }
+}
+
+/// Mapped chunks start at a page's start or 16 bytes past it; null looks like one too.
+#[inline(always)]
+fn may_be_mapped(user: *mut u8) -> bool {
+    user as usize & 0xfef == 0 && !region::is_marked(user as usize)
+}
+
+/// The second way of `park_in`.
+#[inline(always)]
+unsafe fn park_marked(head: *mut Head, user: *mut u8) -> bool {
+    // SAFETY: as in `take_from`. The header is read unproven: a pointer that leads nowhere faults here, see the door's `fault`.
+    unsafe {
+        // First the bin, so that behind the heads that refuse nothing of the pointer is looked at.
+        let [newer, older] = (*head).parked;
+        let bin = bin_of(head, Chunk::from_user(older as usize).size());
+        let top = (*bin).top;
+        if top == (*bin).limit || !(*head).marks || may_be_mapped(user) {
+            return false;
+        }
+        let chunk = Chunk::from_user(user as usize);
+        let size = chunk.size();
+        let live = live_cookie(user as usize, size);
+        if chunk.cookie() != live || size > SMALL_MAX {
+            return false;
+        }
+        chunk.set_cookie(live ^ State::Cached as u32);
+        *top = older as usize;
         (*bin).top = top.add(1);
         (*head).parked = [user, newer];
         true

@@ -113,14 +113,18 @@ pub fn corrupt_prev_size(chunk: Chunk) -> ! {
         .die()
 }
 
-/// A pointer whose header isn't there to be read. `user` is rounded to what the fault tells, or nothing.
+/// A pointer whose header isn't there to be read.
 #[cold]
-pub fn unmapped(call: &'static str, user: Option<usize>) -> ! {
-    let line = Line::new().text(call).text("(");
-    match user {
-        Some(user) => line.hex(user),
-        None => line.text("an address that no program can have"),
-    }
-    .text("): invalid pointer: no memory is mapped there; if it was a chunk, its heap went back to the kernel")
-    .die()
+pub fn unmapped(call: &'static str, user: usize) -> ! {
+    invalid(call, user, "no memory is mapped there; if it was a chunk, its heap went back to the kernel")
+}
+
+/// The program moved the break down into a heap.
+#[cold]
+pub fn break_moved_down(now: usize) -> ! {
+    Line::new()
+        .text("corrupted heap: the program moved the break down to ")
+        .hex(now)
+        .text(", into memory of the heap")
+        .die()
 }

@@ -106,12 +106,6 @@ pub enum Live {
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
 pub fn live(call: &'static str, user: usize) -> Live {
-    if let Some(thread) = thread::existing()
-        && thread.cache.head.parked.contains(&(user as *mut u8))
-    {
-        // Freed, only not yet put away. The header still says live.
-        thread.unpark();
-    }
     if !user.is_multiple_of(ALIGN) {
         die::invalid(call, user, "not a multiple of 16, as all of ours are");
     }
@@ -170,14 +164,14 @@ fn free_slow(user: *mut u8) {
     if user.is_null() {
         return;
     }
-    let thread = thread::current();
+    let thread = thread::for_free();
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 {
         // SAFETY: `usable` proves the chunk; its bytes are nobody's now.
         unsafe { ptr::write_bytes(user, perturb, usable("free", user)) };
     }
-    let Some(thread) = thread else { return put_away(None, user as usize) };
     probe::freed(|| length(user as usize));
+    let Some(thread) = thread else { return put_away(None, user as usize) };
     let exact = thread.exact;
     // SAFETY: the thread's own head. Observed, the fast path's very steps come first, so that addresses stay what they
     // would be.
@@ -185,22 +179,26 @@ fn free_slow(user: *mut u8) {
         return;
     }
     thread.tick();
-    if exact || !region::is_marked(user as usize) {
+    let head = &mut thread.cache.head;
+    if exact || !region::is_marked(user as usize) || head.parked.contains(&user) {
         thread.unpark();
         return put_away(Some(thread), user as usize);
     }
-    // The fast path stopped at the pointer parked before the last, or this one repeats a parked one.
+    // The fast path stopped at a full bin or an empty place, at a larger chunk, or at a fault.
+    if head.marks != cache::SHARED.load(Relaxed) {
+        thread.unpark();
+        thread.cache.head.marks = cache::SHARED.load(Relaxed);
+    }
+    if thread.cache.head.marks {
+        match live("free", user as usize) {
+            Live::Heap(chunk) if chunk.size() <= SMALL_MAX => chunk.set_state(chunk.size(), State::Cached),
+            _ => return put_away(Some(thread), user as usize),
+        }
+    }
     let [newer, older] = thread.cache.head.parked;
-    if user == newer || user == older {
-        thread.unpark();
-        return put_away(Some(thread), user as usize);
-    }
-    if older != SENTINEL {
-        // Out of its place first: putting it away may need memory, and come back here.
-        thread.cache.head.parked = [newer, SENTINEL];
-        put_away(Some(thread), older as usize);
-    }
-    let [newer, _] = thread.cache.head.parked;
+    // Out of its place first: pushing it may need memory.
+    thread.cache.head.parked = [newer, SENTINEL];
+    thread.push_parked(older);
     thread.cache.head.parked = [user, newer];
 }
 

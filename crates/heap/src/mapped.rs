@@ -15,7 +15,7 @@ use crate::die;
 use crate::kernel;
 use crate::policy::POLICY;
 use crate::size::{HEADER, MAX_REQUEST};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use crate::sync::atomic::{AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread;
 use core::cell::UnsafeCell;
@@ -65,7 +65,8 @@ pub static CHUNKS: AtomicUsize = AtomicUsize::new(0);
 pub static BYTES: AtomicUsize = AtomicUsize::new(0);
 /// The most mapped chunks that there were at a time.
 pub static CHUNKS_PEAK: AtomicUsize = AtomicUsize::new(0);
-static ANY_KEPT: AtomicBool = AtomicBool::new(false);
+/// Entries of that kind.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// What the table knows of a pointer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,8 +164,9 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
     if length > MAX_REQUEST {
         return None;
     }
-    let (user, base, length) = match take_kept(length).filter(|_| extra == 0) {
-        Some((base, length)) => (base + HEADER, base, length),
+    let kept = if extra == 0 { take_kept(length) } else { None };
+    let (user, base, length) = match kept {
+        Some(base) => (base + HEADER, base, length),
         None => {
             let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
             if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align) }
@@ -264,22 +266,33 @@ pub fn free(user: usize) -> Known {
 /// The kernel wouldn't split a longer mapping that it had joined ours to: release the pages and keep the addresses.
 #[cold]
 fn keep(user: usize, base: usize, length: usize) {
-    // SAFETY: freed, and nobody's.
-    let _ = unsafe { kernel::discard(base, length) };
-    locked(|table| table.find(user).entry = Entry::Kept);
-    ANY_KEPT.store(true, Relaxed);
+    // SAFETY: freed, and nobody's. Where the pages can't be released (they are locked, say), they aren't zero, and the
+    // mapping is of no more use.
+    if unsafe { kernel::discard(base, length) }.is_err() {
+        return;
+    }
+    locked(|table| {
+        let slot = table.find(user);
+        let was_empty = slot.entry == Entry::Empty;
+        if slot.entry != Entry::Live {
+            *slot = Slot { user, base, length, entry: Entry::Kept };
+            table.filled += was_empty as usize;
+            KEPT.fetch_add(1, Relaxed);
+        }
+    });
 }
 
 /// A kept mapping of this very length.
-fn take_kept(length: usize) -> Option<(usize, usize)> {
-    if !ANY_KEPT.load(Relaxed) {
+fn take_kept(length: usize) -> Option<usize> {
+    if KEPT.load(Relaxed) == 0 {
         return None;
     }
     locked(|table| {
         let fits = |slot: &&mut Slot| slot.entry == Entry::Kept && slot.length == length;
         let slot = table.slots().iter_mut().find(fits)?;
         slot.entry = Entry::Freed;
-        Some((slot.base, slot.length))
+        KEPT.fetch_sub(1, Relaxed);
+        Some(slot.base)
     })
     .flatten()
 }

@@ -50,7 +50,8 @@ pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
 pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
     match free::live("realloc", user as usize) {
         Live::Heap(chunk) => in_heap(chunk, request).is_some(),
-        Live::Mapped { .. } => request <= free::usable("realloc", user),
+        // Much less isn't worth the mapping's pages.
+        Live::Mapped { .. } => (free::usable("realloc", user) / 2..=free::usable("realloc", user)).contains(&request),
     }
 }
 

@@ -5,14 +5,14 @@
 //! `CLASS_BYTES`, and for all that is more than the smallest magazines by `THREAD_BYTES`.
 
 use crate::arena;
-use crate::cache::{SENTINEL, SMALL_LIMIT};
+use crate::cache::{NO_SLOT, SENTINEL, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::free;
 use crate::magazine::{self, CAPACITIES, Magazine};
 use crate::size::*;
 use crate::store::{DEPOTS, Taken};
-use crate::thread::{self, Thread, no_slot};
+use crate::thread::{self, Thread};
 use core::ptr;
 
 /// Most bytes that a magazine of one class may hold, if it is to be larger than the smallest.
@@ -139,7 +139,7 @@ impl Thread {
         let magazine =
             self.magazines.get_mut(class).map_or(ptr::null_mut(), |m| core::mem::replace(m, ptr::null_mut()));
         if let Some(bin) = self.cache.bins.get_mut(class) {
-            (bin.top, bin.limit) = (no_slot(), no_slot());
+            (bin.top, bin.limit) = (NO_SLOT, NO_SLOT);
         }
         // SAFETY: it is ours, and in no cache now.
         if let Some(magazine) = unsafe { magazine.as_mut() } {
@@ -276,9 +276,7 @@ impl Thread {
         drop(guard);
         let extra = extra.iter().take(filled).map(|&user| Chunk::from_user(user));
         for chunk in first.map(|taken| taken.chunk).into_iter().chain(extra) {
-            if !self.push(chunk, chunk.size()) {
-                arena::send_home(chunk, chunk.size(), Some(self.arena), thread::owner());
-            }
+            self.keep(chunk);
         }
     }
 
@@ -326,13 +324,28 @@ impl Thread {
         self.pop(size).map(|chunk| Taken { chunk, fresh: false })
     }
 
-    /// Puts away what is parked, the older first.
+    /// Pushes what is parked, the older first.
     pub fn unpark(&mut self) {
         let [newer, older] = core::mem::replace(&mut self.cache.head.parked, [SENTINEL; 2]);
-        for user in [older, newer] {
-            if user != SENTINEL {
-                free::put_away(Some(self), user as usize);
-            }
+        self.push_parked(older);
+        self.push_parked(newer);
+    }
+
+    /// Pushes one pointer that was parked, proving it now where that wasn't done before.
+    pub fn push_parked(&mut self, user: *mut u8) {
+        if user == SENTINEL {
+        } else if self.cache.head.marks {
+            self.keep(proven(user as usize));
+        } else {
+            free::put_away(Some(self), user as usize);
+        }
+    }
+
+    /// A free chunk goes into the cache, or home where that has no room.
+    fn keep(&mut self, chunk: Chunk) {
+        let size = chunk.size();
+        if !self.push(chunk, size) {
+            arena::send_home(chunk, size, Some(self.arena), thread::owner());
         }
     }
 

@@ -35,8 +35,7 @@ pub enum Kind {
     Mapped = 2,
 }
 
-/// One heap. The records form a list at their arena, newest first. They are never used again, because lookers-up walk the
-/// list without the arena's lock.
+/// One heap. The records form a list at their arena, newest first.
 #[repr(C)]
 pub struct Region {
     pub next: *mut Region,
@@ -51,6 +50,8 @@ pub struct Region {
     pub kind: Kind,
     /// 1 once it is closed by a fence.
     pub closed: u32,
+    /// The next unused record, once the heap was given back.
+    pub unused: *mut Region,
 }
 
 /// The number of the arena whose heap this address is in; `None` for any other address. Exact for the break, to the window
@@ -60,7 +61,7 @@ pub fn owner(address: usize) -> Option<usize> {
     let mark = OWNERS.get(address >> WINDOW_SHIFT)?.load(Relaxed);
     match mark {
         0 => None,
-        1 if !in_break(address) && !window_is_mapped(address) => None,
+        1 if !is_in_break(address) && !window_is_mapped(address) => None,
         mark => Some(mark as usize - 1),
     }
 }
@@ -71,7 +72,8 @@ pub fn is_marked(address: usize) -> bool {
     OWNERS.get(address >> WINDOW_SHIFT).is_some_and(|mark| mark.load(Relaxed) != 0)
 }
 
-fn in_break(address: usize) -> bool {
+/// Is the address between the ends of the heaps that grew with the break?
+pub fn is_in_break(address: usize) -> bool {
     BREAK_LO.load(Relaxed) <= address && address < BREAK_HI.load(Relaxed)
 }
 

@@ -43,6 +43,11 @@ pub struct Store {
     pub depots: [*mut Magazine; DEPOTS],
     pub depot_bytes: usize,
     pub depot_chunks: usize,
+    /// The class whose depot is thinned next.
+    pub depot_hand: usize,
+    /// Records of heaps that were given back. They serve this store again, and no other: those who look an address up walk
+    /// the records without the lock.
+    pub unused_regions: *mut Region,
     /// Bytes of all heaps, now and at most.
     pub system_bytes: usize,
     pub system_peak: usize,
@@ -74,6 +79,8 @@ impl Store {
             depots: [core::ptr::null_mut(); DEPOTS],
             depot_bytes: 0,
             depot_chunks: 0,
+            depot_hand: 0,
+            unused_regions: core::ptr::null_mut(),
             system_bytes: 0,
             system_peak: 0,
         }
@@ -281,11 +288,7 @@ impl Store {
         let flags = start.flags();
         let next = chunk.next();
         match next.state() {
-            Some(State::Top) => {
-                let whole = total + self.top_size();
-                self.set_top(start, flags & P);
-                return whole;
-            }
+            Some(State::Top) => return self.merge_into_top(start, total + self.top_size()),
             Some(State::Free) if total + next.size() <= MAX_CHUNK => {
                 total += next.size();
                 // SAFETY: a proven free chunk of this store.
@@ -311,6 +314,23 @@ impl Store {
         total
     }
 
+    /// A chunk before the top becomes part of it, and so do free ones before that: a top may be longer than any chunk, so
+    /// those that were too long to merge with each other join it here.
+    fn merge_into_top(&mut self, mut start: Chunk, mut whole: usize) -> usize {
+        while !start.prev_in_use() {
+            let prev_size = start.prev_size();
+            let prev = Chunk::at(start.address().wrapping_sub(prev_size));
+            if prev.address() < self.span.lo || !prev.is(State::Free) || prev.size() != prev_size {
+                die::corrupt_prev_size(start);
+            }
+            // SAFETY: a proven free chunk of this store.
+            unsafe { self.bins.remove(&self.span, prev) };
+            (start, whole) = (prev, whole + prev_size);
+        }
+        self.set_top(start, P);
+        whole
+    }
+
     /// Merges what the fast bins hold.
     pub fn consolidate_fast(&mut self) {
         for index in 0..bins::fast::BINS {
@@ -330,6 +350,24 @@ impl Store {
                 self.empty(magazine);
             }
         }
+    }
+
+    /// Merges some magazines of the depots, class after class: a bounded piece of work, done again with the next magazine
+    /// that comes.
+    fn thin_depots(&mut self) {
+        const MAGAZINES: usize = 16;
+        for _ in 0..MAGAZINES {
+            let next = (0..DEPOTS).map(|step| (self.depot_hand + step) % DEPOTS).find(|&class| self.has_depot(class));
+            let Some(class) = next else { return };
+            self.depot_hand = (class + 1) % DEPOTS;
+            if let Some(magazine) = self.depot_take(class) {
+                self.empty(magazine);
+            }
+        }
+    }
+
+    fn has_depot(&self, class: usize) -> bool {
+        self.depots.get(class).is_some_and(|head| !head.is_null())
     }
 
     /// Merges the chunks of a magazine and puts the magazine away.
@@ -380,7 +418,7 @@ impl Store {
         self.depot_chunks += count;
         self.depot_bytes += count * class * ALIGN;
         if self.depot_bytes > DEPOT_KEEP && self.depot_bytes > self.system_bytes / 2 {
-            self.consolidate();
+            self.thin_depots();
             top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
         }
     }
@@ -462,7 +500,11 @@ impl Store {
     /// A chunk whose user pointer is a multiple of `align`: cut out of a longer one, with the space before and behind it
     /// given back.
     pub fn take_aligned(&mut self, size: usize, align: usize) -> Option<Chunk> {
-        let chunk = self.take(size.checked_add(align)?.checked_add(MIN_CHUNK)?)?.chunk;
+        let whole = size.checked_add(align)?.checked_add(MIN_CHUNK)?;
+        if whole > MAX_CHUNK {
+            return None;
+        }
+        let chunk = self.take(whole)?.chunk;
         let (total, flags) = (chunk.size(), chunk.flags());
         let mut user = (chunk.user() + align - 1) & !(align - 1);
         if user != chunk.user() && user - chunk.user() < MIN_CHUNK {

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Bin, Cache, ENDED, Head, SENTINEL, SMALL_LIMIT};
+use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SENTINEL, SHARED, SMALL_LIMIT};
 use crate::config;
 use crate::magazine::Magazine;
 use crate::meta;
@@ -31,7 +31,7 @@ pub const WARM_UP: u32 = if cfg!(feature = "small-world") { 16 } else { 512 };
 pub struct Thread {
     pub cache: Cache,
     /// Stands before the cache while every call is to take the slow path.
-    pub facade: Head,
+    pub facade: Refusing,
     /// The magazine that each bin's position is in; null before the class is first used.
     pub magazines: [*mut Magazine; CLASSES],
     /// A full magazine of each small class, kept back so that a cache at the edge of full doesn't go to its arena each time.
@@ -49,15 +49,10 @@ pub struct Thread {
     next: *mut Thread,
 }
 
-/// Below the only slot position of a bin without a magazine: reads as empty, and is full.
-static NO_SLOTS: [usize; 2] = [0; 2];
-
-/// Where a bin without a magazine stands.
-pub fn no_slot() -> *mut usize {
-    (&raw const NO_SLOTS).cast::<usize>().wrapping_add(1).cast_mut()
-}
-
 static UNUSED: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+
+/// Threads that ever had a record.
+static RECORDS: AtomicU32 = AtomicU32::new(0);
 
 /// Guards the process's set-up.
 static SET_UP: Lock = Lock::new();
@@ -92,9 +87,36 @@ pub fn current() -> Option<&'static mut Thread> {
     unsafe {
         match (*head).thread.as_mut() {
             Some(thread) => Some(thread),
-            None if ptr::eq(head, &ENDED) => None,
+            None if ptr::eq(head, &ENDED.head) => None,
             None => attach(),
         }
+    }
+}
+
+/// The calling thread's record for a free. A thread that has none yet gets it only after a few frees, or with its first
+/// allocation.
+pub fn for_free() -> Option<&'static mut Thread> {
+    let head = arch::word();
+    // SAFETY: as in `current`.
+    if let Some(thread) = unsafe { (*head).thread.as_mut() } {
+        return Some(thread);
+    }
+    if ptr::eq(head, &ENDED.head) {
+        return None;
+    }
+    set_up();
+    let others = RECORDS.load(Relaxed) > 0;
+    if !others {
+        return current();
+    }
+    SHARED.store(true, Relaxed);
+    let at = FREED.iter().position(|step| ptr::eq(head, &step.head));
+    match FREED.get(at.map_or(0, |at| at + 1)) {
+        Some(next) => {
+            arch::set_word(&raw const next.head as *mut Head);
+            None
+        }
+        None => attach(),
     }
 }
 
@@ -111,6 +133,9 @@ fn attach() -> Option<&'static mut Thread> {
     if STAGE.load(Acquire) == 0 {
         return None;
     }
+    if RECORDS.fetch_add(1, Relaxed) > 0 {
+        SHARED.store(true, Relaxed);
+    }
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
         if unused.is_null() {
@@ -124,15 +149,11 @@ fn attach() -> Option<&'static mut Thread> {
     if record.is_null() {
         return None;
     }
-    let bin = || Bin { top: no_slot(), limit: no_slot() };
     // SAFETY: memory of the right size that is ours alone.
     let thread = unsafe {
         record.write(Thread {
-            cache: Cache {
-                head: Head { parked: [SENTINEL; 2], limit: SMALL_LIMIT, thread: record },
-                bins: core::array::from_fn(|_| bin()),
-            },
-            facade: Head::refusing(record),
+            cache: Cache { head: Head::new(record, SMALL_LIMIT), bins: [const { Bin::NONE }; CLASSES] },
+            facade: Refusing::new(record),
             exact: true,
             magazines: [ptr::null_mut(); CLASSES],
             spares: [ptr::null_mut(); DEPOTS],
@@ -192,7 +213,7 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
     thread.flush();
-    arch::set_word(&raw const ENDED as *mut Head);
+    arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
     let record: *mut Thread = thread;
     meta::locked(|| {
@@ -230,7 +251,7 @@ impl Thread {
             }
         }
         let faces = self.exact || POLICY.observed.load(Relaxed);
-        arch::set_word(if faces { &raw mut self.facade } else { &raw mut self.cache.head });
+        arch::set_word(if faces { &raw mut self.facade.head } else { &raw mut self.cache.head });
     }
 
     /// Does the facade stand before the cache?
@@ -254,17 +275,18 @@ pub fn at_process_end() {
     }
 }
 
+/// The pointer that was parked unread and will be looked at next, where one waits.
+pub fn longest_unread() -> Option<usize> {
+    let head = &existing()?.cache.head;
+    let [_, older] = head.parked;
+    (older != SENTINEL && !head.marks).then_some(older as usize)
+}
+
 /// May headers be read without a look-up?
 #[inline(always)]
 pub fn is_on_fast_path() -> bool {
     // SAFETY: the word points at a head.
     unsafe { (*arch::word()).limit != 0 }
-}
-
-/// The pointer that will be put away next, where one waits.
-pub fn longest_parked() -> Option<usize> {
-    let [_, older] = existing()?.cache.head.parked;
-    (older != SENTINEL).then_some(older as usize)
 }
 
 /// The arena of the calling thread, or the main one.

@@ -5,13 +5,14 @@
 //! from the start.
 
 use crate::chunk::{Chunk, P, State};
+use crate::die;
 use crate::kernel;
 use crate::meta;
 use crate::policy::POLICY;
 use crate::region::{self, Kind, Region};
 use crate::size::*;
 use crate::store::Store;
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::{Ordering::*, fence};
 use heapglass_os as os;
 
 /// Makes room in the top for a chunk of this size and the smallest top behind it. `false` where the kernel gives nothing.
@@ -73,6 +74,9 @@ fn account(store: &mut Store, bytes: usize) {
 /// Moves the break: on from the current heap's end, or, where that isn't the break, to begin a new heap.
 fn grow_break(store: &mut Store, need: usize, pad: usize) -> bool {
     let Some(now) = kernel::current_break() else { return false };
+    if region::is_in_break(now) {
+        die::break_moved_down(now);
+    }
     // SAFETY: the current heap's record, where there is one.
     let joins = unsafe { store.regions.as_ref() }.is_some_and(|r| r.kind == Kind::Break && r.end == now);
     let wanted = if joins {
@@ -103,7 +107,16 @@ fn grow_break(store: &mut Store, need: usize, pad: usize) -> bool {
     region::mark_break(start, end);
     begin(
         store,
-        Region { next: core::ptr::null_mut(), start, end, limit: end, committed: end, kind: Kind::Break, closed: 0 },
+        Region {
+            next: core::ptr::null_mut(),
+            start,
+            end,
+            limit: end,
+            committed: end,
+            kind: Kind::Break,
+            closed: 0,
+            unused: core::ptr::null_mut(),
+        },
     )
 }
 
@@ -120,7 +133,16 @@ fn begin_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
     let end = start + bytes;
     let began = begin(
         store,
-        Region { next: core::ptr::null_mut(), start, end, limit, committed: end, kind: Kind::Mapped, closed: 0 },
+        Region {
+            next: core::ptr::null_mut(),
+            start,
+            end,
+            limit,
+            committed: end,
+            kind: Kind::Mapped,
+            closed: 0,
+            unused: core::ptr::null_mut(),
+        },
     );
     if !began {
         // SAFETY: as above.
@@ -131,7 +153,13 @@ fn begin_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
 
 /// Makes a heap the current one, with nothing in it but its top; closes the one before.
 fn begin(store: &mut Store, region: Region) -> bool {
-    let record: *mut Region = meta::take(size_of::<Region>()).cast();
+    let mut record = store.unused_regions;
+    if record.is_null() {
+        record = meta::take(size_of::<Region>()).cast();
+    } else {
+        // SAFETY: an unused record of this store's.
+        store.unused_regions = unsafe { (*record).unused };
+    }
     if record.is_null() {
         return false;
     }
@@ -139,6 +167,8 @@ fn begin(store: &mut Store, region: Region) -> bool {
     let (start, end) = (region.start, region.end);
     // SAFETY: fresh memory of the right size.
     unsafe { record.write(Region { next: store.regions, ..region }) };
+    // Those who walk the list without the lock find the record whole.
+    fence(Release);
     store.regions = record;
     store.span.lo = store.span.lo.min(start);
     store.span.hi = store.span.hi.max(end);
@@ -198,6 +228,9 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                     return false;
                 }
                 *link = region.next;
+                // `next` stays as it is, for those who stand on the record.
+                region.unused = store.unused_regions;
+                store.unused_regions = region;
                 store.system_bytes -= bytes;
                 kernel::heap_shrank(bytes);
                 return true;
@@ -247,7 +280,8 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
         }
     }
     region.end = end;
-    store.fresh_from = store.fresh_from.min(end);
+    // Of a page that the new end cuts through, the kernel took nothing back.
+    store.fresh_from = store.fresh_from.min(os::pages_up(end).unwrap_or(usize::MAX));
     store.system_bytes -= bytes;
     kernel::heap_shrank(bytes);
     store.set_top(top, top.flags() & P);

@@ -14,12 +14,12 @@ pub extern "C" fn install() {
 
 extern "C" fn on_fault(_: c_int, info: *const u8, context: *const u8) {
     // SAFETY: the kernel's own arguments.
-    let (is_fault, address, ours) = unsafe { arch::read_fault(info, context) };
-    if is_fault && ours {
-        // The header lies 8 bytes before the user's pointer. Where the address can't be one at all, the kernel tells none;
-        // then it was the pointer that waited longest to be put away.
-        let user = if address != 0 { Some((address & !7) + 8) } else { thread::longest_parked() };
-        if let Some(user) = user.filter(|&user| mapped::look_up(user) == mapped::Known::Freed) {
+    let (is_fault, touched) = unsafe { arch::read_fault(info, context) };
+    if let Some((address, argument)) = touched.filter(|_| is_fault) {
+        // The header lies 8 bytes before the pointer. Where the kernel tells no address, it was the pointer parked unread, or
+        // the one just given.
+        let user = if address != 0 { (address & !7) + 8 } else { thread::longest_unread().unwrap_or(argument) };
+        if mapped::look_up(user) == mapped::Known::Freed {
             heap_free::report_unmapped("free", user);
         }
         die::unmapped("free", user);

@@ -21,7 +21,7 @@ pub fn word() -> *mut Head {
     let key = KEY.load(Acquire);
     // SAFETY: the key exists where its number is known.
     let word = if key == 0 { core::ptr::null_mut() } else { unsafe { pthread_getspecific(key - 1) } };
-    if word.is_null() { &raw const EMPTY as *mut Head } else { word.cast() }
+    if word.is_null() { &raw const EMPTY.head as *mut Head } else { word.cast() }
 }
 
 pub fn set_word(word: *mut Head) {

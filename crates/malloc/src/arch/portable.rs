@@ -41,7 +41,7 @@ pub fn leave_faults() {}
 
 /// # Safety
 /// None.
-pub unsafe fn read_fault(_: *const u8, _: *const u8) -> (bool, usize, bool) {
-    (false, 0, false)
+pub unsafe fn read_fault(_: *const u8, _: *const u8) -> (bool, Option<(usize, usize)>) {
+    (false, None)
 }
 pub const SIGSEGV: c_int = 11;

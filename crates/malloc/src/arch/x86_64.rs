@@ -250,19 +250,20 @@ pub fn leave_faults() {
     unsafe { sigaction(SIGSEGV, &default, core::ptr::null_mut()) };
 }
 
-/// Of a fault: was it one of memory (not a signal that somebody sent), the address, and whether one of our fast paths
-/// touched it.
+/// Of a fault: was it one of memory (not a signal that somebody sent), and if one of our fast paths made it, the address
+/// that it touched (0 where no program can have that address) and its first argument.
 ///
 /// # Safety
 /// The two pointers are those that the kernel gave to a handler of SIGSEGV.
-pub unsafe fn read_fault(info: *const u8, context: *const u8) -> (bool, usize, bool) {
-    // SAFETY: si_code lies at 8, si_addr at 16; rip is the 17th of the general registers, which start at 40.
+pub unsafe fn read_fault(info: *const u8, context: *const u8) -> (bool, Option<(usize, usize)>) {
+    // SAFETY: si_code lies at 8, si_addr at 16; of the general registers, which start at 40, rdi is the 9th, rip the 17th.
     unsafe {
         let code = info.add(8).cast::<c_int>().read_unaligned();
         let address = info.add(16).cast::<usize>().read_unaligned();
         let at = context.add(40 + 16 * 8).cast::<usize>().read_unaligned();
         let ours = (&raw const TEXT_START as usize..&raw const TEXT_STOP as usize).contains(&at);
-        (code > 0, address, ours)
+        let argument = context.add(40 + 8 * 8).cast::<usize>().read_unaligned();
+        (code > 0, ours.then_some((address, argument)))
     }
 }
 
