@@ -140,8 +140,11 @@ fn the_file_is_made_where_it_may_be_and_removed() {
 
 /// Starts a shell under `--stats` that says when it is ready.
 fn started(script: &str) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut command = heapglass();
+    // Whoever runs the tests in the background may have us ignore some signals, and a shell can't trap those.
+    let mut command = Command::new("env");
     command
+        .arg("--default-signal=HUP,INT,QUIT,TERM,USR1,USR2")
+        .arg(heapglass().get_program())
         .args(["run", "--stats", "sh", "-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -221,10 +224,11 @@ fn a_signal_that_is_ignored_stays_ignored() {
 
 /// What is typed at a terminal goes to the whole foreground group: the program must not get it a second time from us.
 const AT_A_TERMINAL: &str = r#"
-import os, pty, sys
+import os, pty, signal, sys
 program = r'n=0; trap "n=\$((n+1))" INT; echo ready; read line; read line; echo interrupted $n'
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[1], [sys.argv[1], "run", "--stats", "bash", "-c", program.replace("\\$", "$")])
 seen = b""
 def until(text):
