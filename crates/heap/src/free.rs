@@ -106,6 +106,12 @@ pub enum Live {
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
 pub fn live(call: &'static str, user: usize) -> Live {
+    if let Some(thread) = thread::existing()
+        && thread.cache.head.parked.contains(&(user as *mut u8))
+    {
+        // Freed, only not yet put away. The header may still say live.
+        thread.unpark();
+    }
     if !user.is_multiple_of(ALIGN) {
         die::invalid(call, user, "not a multiple of 16, as all of ours are");
     }
