@@ -80,13 +80,15 @@ pub fn render(report: &Report) -> String {
     let memory = [("peak", Metric::Peak), ("minor faults", Metric::MinorFaults), ("major faults", Metric::MajorFaults)];
     out.push('\n');
     out += &grid(&lines(report, "memory, MiB", &memory, times));
+    let cut = if runs >= 10 { ", without the lowest and the highest tenth" } else { "" };
+    let reference = report.rows.first().map_or("the first", |row| &row.allocator.name);
+    let floor = Unit::Mebibytes.text(report.floor_bytes as f64);
     let _ = write!(
         out,
-        "\nEach figure is the median, behind it the spread{}. Ratios are to {}; a verdict needs {RUNS_FOR_VERDICT} runs and \
-         spreads\nthat don't overlap. Peak is the resident memory of the largest process; below {} MiB it couldn't be told.\n",
-        if runs >= 10 { " without the lowest and highest tenth" } else { "" },
-        report.rows.first().map_or("the first", |row| &row.allocator.name),
-        Unit::Mebibytes.text(report.floor_bytes as f64),
+        "\n\
+         Figures are medians, with the spread behind them{cut}.\n\
+         Ratios are to {reference}. A verdict needs {RUNS_FOR_VERDICT} runs and spreads that don't overlap.\n\
+         Peak is the resident memory of the largest process; the least that can be seen is {floor} MiB.\n"
     );
     out
 }
@@ -172,8 +174,9 @@ libc         10.00 10.00..10.00        10,000 10,000..10,000             0 0..0 
 heapglass    20.00 20.00..20.00        20,000 20,000..20,000             0 0..0   2.00 more
 bro<k>en     killed by signal 6 (SIGABRT): \"out | of\" <luck> & hope
 
-Each figure is the median, behind it the spread. Ratios are to libc; a verdict needs 5 runs and spreads
-that don't overlap. Peak is the resident memory of the largest process; below 0.29 MiB it couldn't be told.
+Figures are medians, with the spread behind them.
+Ratios are to libc. A verdict needs 5 runs and spreads that don't overlap.
+Peak is the resident memory of the largest process; the least that can be seen is 0.29 MiB.
 ";
         assert_eq!(render(&crate::report::example()), expect);
     }

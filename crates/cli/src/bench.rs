@@ -79,7 +79,7 @@ pub struct Bench {
 
 const AFTER_HELP: &str = "\
 Unlike under `run`, children inherit the allocator: a script is measured with all that it starts. Peak memory is that of \
-the largest single process. What PROGRAM prints is thrown away; if it fails, the end of its errors is shown.
+the largest single process. User and system time of short runs are what the kernel saw at its ticks. What PROGRAM prints is thrown away; if it fails, the end of its errors is shown.
 
 Without -r, as many rounds as three seconds per allocator allow, at least 10. Every round begins with another allocator. \
 A program that fails under one is shown as failed there and runs on under the others.
@@ -111,6 +111,7 @@ impl Bench {
         let words = lossy(&self.words);
         let start = script::follow(self.words.clone())?;
         program::check(&start.image, &library)?;
+        let image = start.image;
         let launch =
             Launch { file: start.file, words: start.words, assigned: start.assigned, input: self.input.clone() };
         std::fs::File::open(&launch.input).map_err(|e| Failure::ours(format!("{}: {e}", launch.input.display())))?;
@@ -119,6 +120,9 @@ impl Bench {
             eprintln!("heapglass: LD_PRELOAD is set; it is left out in all runs");
         }
 
+        if program::has_own_malloc(&image) {
+            eprintln!("heapglass: {}: defines malloc itself, so it never asks what is preloaded", image.display());
+        }
         let report = Report {
             name: self.command_name.clone().unwrap_or_else(|| words.join(" ")),
             words,
@@ -195,14 +199,12 @@ impl Measuring<'_> {
     }
 
     fn round(&mut self, round: usize) -> Result<(), Failure> {
-        let mut order = Vec::new();
-        for at in plan::order(round, self.report.rows.len()) {
-            if self.report.rows[at].fault.is_none() {
-                progress(&format!("round {}, {}", round + 1, self.report.rows[at].allocator.name));
-                self.shell(self.bench.prepare.as_ref())?;
-                order.push(at);
-                self.run(at, round >= self.bench.warmup)?;
-            }
+        let all = 0..self.report.rows.len();
+        let order = plan::order(round, all.filter(|at| self.report.rows[*at].fault.is_none()).collect());
+        for at in &order {
+            progress(&format!("round {}, {}", round + 1, self.report.rows[*at].allocator.name));
+            self.shell(self.bench.prepare.as_ref())?;
+            self.run(*at, round >= self.bench.warmup)?;
         }
         self.report.rounds.push(order);
         Ok(())
