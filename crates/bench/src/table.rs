@@ -110,7 +110,9 @@ fn lines(report: &Report, corner: &str, metrics: &[(&str, Metric)], times: Unit)
         let mut cells = vec![row.allocator.name.clone()];
         for (_, metric) in metrics {
             let Some(spread) = row.spread(*metric) else {
-                return Line::Fault(row.allocator.name.clone(), row.fault().to_owned());
+                // It may be a long line; once is enough.
+                let why = if metrics[0].1 == Metric::Wall { row.fault() } else { "as above" };
+                return Line::Fault(row.allocator.name.clone(), why.to_owned());
             };
             let unit = Unit::of(*metric, times);
             cells.push(unit.text(spread.median));
@@ -172,7 +174,7 @@ bro<k>en   killed by signal 6 (SIGABRT): \"out | of\" <luck> & hope
 memory, MiB   peak               minor faults                 major faults       ratio
 libc         10.00 10.00..10.00        10,000 10,000..10,000             0 0..0   1.00
 heapglass    20.00 20.00..20.00        20,000 20,000..20,000             0 0..0   2.00 more
-bro<k>en     killed by signal 6 (SIGABRT): \"out | of\" <luck> & hope
+bro<k>en     as above
 
 Figures are medians, with the spread behind them.
 Ratios are to libc. A verdict needs 5 runs and spreads that don't overlap.
