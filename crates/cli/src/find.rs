@@ -25,14 +25,19 @@ pub fn library() -> Result<PathBuf, Failure> {
         }
         None => beside_us()?,
     };
-    // The loader splits LD_PRELOAD at both and knows no escape.
-    if found.as_os_str().as_bytes().iter().any(|b| matches!(b, b' ' | b':')) {
+    check_entry(&found)?;
+    Ok(found)
+}
+
+/// The loader splits LD_PRELOAD at spaces and colons and knows no escape.
+pub fn check_entry(library: &Path) -> Result<(), Failure> {
+    if library.as_os_str().as_bytes().iter().any(|b| matches!(b, b' ' | b':')) {
         return Err(Failure::ours(format!(
             "{}: LD_PRELOAD can't carry a path with a space or a colon; copy the library elsewhere and set HEAPGLASS_LIB to it",
-            found.display()
+            library.display()
         )));
     }
-    Ok(found)
+    Ok(())
 }
 
 fn beside_us() -> Result<PathBuf, Failure> {

@@ -2,11 +2,15 @@
 
 #![deny(unsafe_code)]
 
+mod bench;
+mod exports;
 mod failure;
 mod find;
+mod launch;
 mod program;
 mod run;
 mod script;
+mod shell;
 mod stats;
 mod supervise;
 
@@ -32,11 +36,16 @@ struct Heapglass {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Bench(Box<bench::Bench>),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
 
 fn main() -> ExitCode {
+    // Before anything else is done: all memory that is touched here would count as the measured program's.
+    if std::env::args_os().nth(1).is_some_and(|word| word == launch::WORD) {
+        return launch::main();
+    }
     let parsed = match Heapglass::try_parse() {
         Ok(parsed) => parsed,
         Err(said) => {
@@ -50,6 +59,7 @@ fn main() -> ExitCode {
     };
     let done = match parsed.command {
         Command::Run(run) => run.carry_out(),
+        Command::Bench(bench) => bench.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use object::elf::{self, FileHeader64};
 use object::read::ReadCache;
-use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
 use object::{Endianness, ReadRef};
 use rustix::fs::{StatVfsMountFlags, getxattr, statvfs};
 use rustix::process::{getgid, getuid};
@@ -62,6 +62,19 @@ pub fn check(image: &Path, library: &Path) -> Result<(), Failure> {
     };
     check_loader(image, &interpreter, ours.shape.is_some_and(|s| s.needs_glibc))?;
     check_privileges(image)
+}
+
+/// Does a program bring a malloc of its own that the loader prefers to any preloaded one?
+pub fn has_own_malloc(image: &Path) -> bool {
+    File::open(image).is_ok_and(|file| defines(&ReadCache::new(file), b"malloc").unwrap_or(false))
+}
+
+fn defines<'data, R: ReadRef<'data>>(data: R, name: &[u8]) -> object::Result<bool> {
+    let header = FileHeader64::<Endianness>::parse(data)?;
+    let endian = header.endian()?;
+    let symbols = header.sections(endian, data)?.symbols(endian, data, elf::SHT_DYNSYM)?;
+    let mut defined = symbols.iter().filter(|symbol| !symbol.is_undefined(endian));
+    Ok(defined.any(|symbol| symbols.symbol_name(endian, symbol) == Ok(name)))
 }
 
 fn check_loader(image: &Path, interpreter: &[u8], library_needs_glibc: bool) -> Result<(), Failure> {

@@ -1,0 +1,68 @@
+//! The files that `heapglass bench` writes. They are opened before the first run, so that hours of measuring don't end at a
+//! misspelt directory.
+
+use crate::failure::Failure;
+use heapglass_bench::report::Report;
+use heapglass_bench::{csv, json, markdown, svg};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub struct Exports {
+    /// All figures of all runs, in hyperfine's fields and more
+    #[arg(long, value_name = "FILE")]
+    export_json: Option<PathBuf>,
+
+    /// A line per allocator
+    #[arg(long, value_name = "FILE")]
+    export_csv: Option<PathBuf>,
+
+    /// A table
+    #[arg(long, value_name = "FILE")]
+    export_markdown: Option<PathBuf>,
+
+    /// A picture of time against memory
+    #[arg(long, value_name = "FILE")]
+    export_svg: Option<PathBuf>,
+}
+
+type Render = fn(&Report) -> String;
+
+pub struct Files(Vec<(PathBuf, File, Render)>);
+
+impl Exports {
+    pub fn open(&self) -> Result<Files, Failure> {
+        let all: [(&Option<PathBuf>, Render); 4] = [
+            (&self.export_json, json::render),
+            (&self.export_csv, csv::render),
+            (&self.export_markdown, markdown::render),
+            (&self.export_svg, svg::render),
+        ];
+        let mut files = Vec::new();
+        for (path, render) in all {
+            if let Some(path) = path {
+                // What an earlier run has left stays until there is something to take its place.
+                let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+                files.push((path.clone(), file.map_err(|e| failed(path, &e))?, render));
+            }
+        }
+        Ok(Files(files))
+    }
+}
+
+impl Files {
+    pub fn write(self, report: &Report) -> Result<(), Failure> {
+        for (path, mut file, render) in self.0 {
+            // A terminal or a pipe has no length.
+            let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+            let emptied = if is_file { file.set_len(0) } else { Ok(()) };
+            emptied.and_then(|()| file.write_all(render(report).as_bytes())).map_err(|e| failed(&path, &e))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::ours(format!("{}: {error}", path.display()))
+}
