@@ -176,3 +176,14 @@ fn out_of_mappings() {
     survives("out_of_mappings", &[], &[]);
     survives("out_of_mappings", &[], &[CLASSIC]);
 }
+
+#[test]
+fn null_is_freed_where_the_heap_lies_low() {
+    if !have("setarch") {
+        return;
+    }
+    let program = compile("tests/faults/low_break.c", Door::Preload, &["-no-pie"]);
+    let mut command = on_heapglass("setarch", Door::Preload);
+    let ran = run(command.arg("-R").arg(program));
+    assert!(ran.code == Some(0) && ran.out == "done\n", "{ran:#?}");
+}

@@ -209,10 +209,11 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
     }
 }
 
-/// Mapped chunks start at a page's start or 16 bytes past it; null looks like one too.
+/// Mapped chunks start at a page's start or 16 bytes past it. Null looks like one too, and even stands in a marked window
+/// where a program's own place, and so its break, is low in memory.
 #[inline(always)]
 fn may_be_mapped(user: *mut u8) -> bool {
-    user as usize & 0xfef == 0 && !region::is_marked(user as usize)
+    user as usize & 0xfef == 0 && (user.is_null() || !region::is_marked(user as usize))
 }
 
 /// The second way of `park_in`.

@@ -65,9 +65,7 @@ fn check_size(call: &'static str, user: *mut u8, size: usize) {
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
-            // Whole pages; an aligned chunk may keep pages before and behind that the kernel didn't want to cut off.
-            let slack = if user as usize == base + HEADER { heapglass_os::page_size() } else { usable };
-            (usable, size <= usable && usable - size <= slack)
+            (usable, size <= usable && usable - size <= heapglass_os::page_size())
         }
     };
     if !right {

@@ -169,7 +169,7 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
         Some(base) => (base + HEADER, base, length),
         None => {
             let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
-            if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align) }
+            if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align)? }
         }
     };
     // Before it is listed: whoever looks through the table finds headers that are whole.
@@ -193,22 +193,24 @@ fn write_header(user: usize, length: usize) {
     chunk.set(0, M | P, State::Mapped);
 }
 
-/// Keeps of a mapping only the pages around an aligned chunk.
-fn cut(base: usize, length: usize, request: usize, align: usize) -> (usize, usize, usize) {
+/// Keeps of a mapping only the pages around an aligned chunk; `None`, with the mapping gone, where the kernel doesn't let it
+/// be cut behind: a chunk shall not be longer than its request by more than a page.
+fn cut(base: usize, length: usize, request: usize, align: usize) -> Option<(usize, usize, usize)> {
     let page = os::page_size();
     let user = (base + HEADER + align - 1) & !(align - 1);
     let (start, end) = ((user - HEADER) & !(page - 1), (user + request + page - 1) & !(page - 1));
-    let (mut from, mut to) = (base, base + length);
-    // SAFETY: our own fresh mapping. Where the kernel refuses to split it, it stays whole.
+    let (mut from, to) = (base, base + length);
+    // SAFETY: our own fresh mapping.
     unsafe {
+        if to > end && kernel::unmap(end, to - end).is_err() {
+            let _ = kernel::unmap(base, length);
+            return None;
+        }
         if start > from && kernel::unmap(from, start - from).is_ok() {
             from = start;
         }
-        if to > end && kernel::unmap(end, to - end).is_ok() {
-            to = end;
-        }
     }
-    (user, from, to - from)
+    Some((user, from, end - from))
 }
 
 /// What is known of this pointer.
