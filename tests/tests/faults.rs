@@ -1,7 +1,7 @@
 //! Faults from outside: memory that isn't there, a kernel that refuses, forks and deaths at the wrong moment. The programs in
 //! `tests/faults` check themselves and end with the heap proved sound; each runs preloaded and linked with the archive.
 
-use heapglass_tests::{DOORS, Door, Ran, built, compile, on_heapglass, run_within};
+use heapglass_tests::{DOORS, Door, Ran, built, compile, have, on_heapglass, run, run_within};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
