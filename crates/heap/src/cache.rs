@@ -112,9 +112,9 @@ impl Refusing {
 
 /// What a thread starts with.
 pub static EMPTY: Refusing = Refusing::new(core::ptr::null_mut());
-/// What a thread that only frees goes through, one by one, before it gets a record: a few frees aren't worth one, and in a
-/// thread's very last moments nobody would take the record back.
-pub static FREED: [Refusing; 8] = [const { Refusing::new(core::ptr::null_mut()) }; 8];
+/// What a thread that only frees goes through, one by one, before it gets a record. In a thread's very last moments, when the C
+/// library clears up behind others, nobody would take the record back.
+pub static FREED: [Refusing; 64] = [const { Refusing::new(core::ptr::null_mut()) }; 64];
 /// What a thread ends with: whatever its last destructors still allocate and free goes by without a cache.
 pub static ENDED: Refusing = Refusing::new(core::ptr::null_mut());
 

@@ -119,9 +119,10 @@ pub fn reserve(arena: usize, bytes: usize) -> Option<(usize, usize)> {
     Some((start, start + length))
 }
 
+/// Kept between calls: heaps lie side by side, so the next window is most likely free, and one given back certainly is.
+static HINT: AtomicUsize = AtomicUsize::new(0);
+
 fn reserve_aligned(bytes: usize) -> Option<(usize, usize)> {
-    // Kept between calls: heaps tend to lie side by side, so the next window is most likely free.
-    static HINT: AtomicUsize = AtomicUsize::new(0);
     let mut length = HEAP_MAX;
     while length >= bytes.max(HEAP_MIN) {
         let hint = HINT.load(Relaxed);
@@ -185,6 +186,7 @@ pub unsafe fn unreserve(start: usize, limit: usize) -> bool {
             mark.store(kept, Relaxed);
             return false;
         }
+        HINT.store(start, Relaxed);
     }
     true
 }
