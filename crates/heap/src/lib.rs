@@ -7,7 +7,7 @@
 //! 3. `region`, `top`: heaps, the break, how they grow and shrink. `mapped`: chunks with a mapping of their own.
 //! 4. `store`: taking and giving back, splitting and merging: the textbook's two procedures.
 //! 5. `arena`, `sync`: stores behind locks, for many threads; inboxes for chunks that go home.
-//! 6. `magazine`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
+//! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `check`, `stats`, `trim`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
 //!
@@ -34,6 +34,8 @@ pub mod check;
 pub mod chunk;
 #[cfg(not(loom))]
 pub mod config;
+#[cfg(not(loom))]
+pub mod depot;
 #[cfg(not(loom))]
 pub mod die;
 #[cfg(not(loom))]

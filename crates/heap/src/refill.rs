@@ -7,11 +7,12 @@
 use crate::arena;
 use crate::cache::{NO_SLOT, SENTINEL, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
+use crate::depot::DEPOTS;
 use crate::die;
 use crate::free;
 use crate::magazine::{self, CAPACITIES, Magazine};
 use crate::size::*;
-use crate::store::{DEPOTS, Taken};
+use crate::store::Taken;
 use crate::thread::{self, Thread};
 use core::ptr;
 

@@ -4,9 +4,6 @@
 //! Giving back (A7): fast bin, or merge with the previous chunk, with the next, with the top, then the unsorted bin or a
 //! shorter break.
 //!
-//! Depots hold whole magazines of chunks by class. Their chunks count as in use for their neighbours: nothing is merged
-//! before memory is wanted. A store that is about to ask the kernel first merges what its depots hold, if that's worth it.
-//!
 //! # Safety
 //! All of this runs with the arena's lock held: a `&mut Store` is the proof. Chunks reached from the store's own lists and
 //! from proven headers are real.
@@ -14,20 +11,18 @@
 use crate::bins::fast::Fast;
 use crate::bins::{self, Bins};
 use crate::chunk::{A, Chunk, P, State};
+use crate::depot::DEPOTS;
 use crate::die;
 use crate::list::Span;
-use crate::magazine::{self, Magazine};
+use crate::magazine::Magazine;
 use crate::policy::POLICY;
 use crate::region::Region;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::top;
 
-pub const DEPOTS: usize = SMALL_MAX / ALIGN + 1;
 /// Merged chunks from this size on are worth a look at the fast bins and at the top (glibc's figure).
 const CONSOLIDATE_FROM: usize = 64 * 1024;
-/// Depots below this many bytes are never merged just because they are a large part of a small arena.
-const DEPOT_KEEP: usize = 4 * 1024 * 1024;
 
 #[repr(C)]
 pub struct Store {
@@ -339,102 +334,6 @@ impl Store {
             while let Some(chunk) = unsafe { self.fast.take(size) } {
                 self.merge(chunk, size, true);
             }
-        }
-    }
-
-    /// Merges what the fast bins and the depots hold.
-    pub fn consolidate(&mut self) {
-        self.consolidate_fast();
-        for class in 0..DEPOTS {
-            while let Some(magazine) = self.depot_take(class) {
-                self.empty(magazine);
-            }
-        }
-    }
-
-    /// Merges some magazines of the depots, class after class: a bounded piece of work, done again with the next magazine
-    /// that comes.
-    fn thin_depots(&mut self) {
-        const MAGAZINES: usize = 16;
-        for _ in 0..MAGAZINES {
-            let next = (0..DEPOTS).map(|step| (self.depot_hand + step) % DEPOTS).find(|&class| self.has_depot(class));
-            let Some(class) = next else { return };
-            self.depot_hand = (class + 1) % DEPOTS;
-            if let Some(magazine) = self.depot_take(class) {
-                self.empty(magazine);
-            }
-        }
-    }
-
-    fn has_depot(&self, class: usize) -> bool {
-        self.depots.get(class).is_some_and(|head| !head.is_null())
-    }
-
-    /// Merges the chunks of a magazine and puts the magazine away.
-    fn empty(&mut self, magazine: *mut Magazine) {
-        // SAFETY: the magazine is in no cache and ours; each chunk is proven before it is believed.
-        unsafe {
-            for &mut user in Magazine::users(magazine) {
-                let chunk = Chunk::from_user(user);
-                if !chunk.is(State::Cached) {
-                    die::corrupt_header(chunk, "free, in a cache");
-                }
-                self.merge(chunk, chunk.size(), true);
-            }
-            magazine::put(magazine);
-        }
-    }
-
-    /// Takes a magazine of this class from the depot.
-    pub fn depot_take(&mut self, class: usize) -> Option<*mut Magazine> {
-        let head = self.depots.get_mut(class)?;
-        if head.is_null() {
-            return None;
-        }
-        let magazine = *head;
-        // SAFETY: depots hold whole magazines that are nobody else's.
-        unsafe {
-            *head = *<Magazine as crate::sync::inbox::Item>::next(magazine);
-            self.depot_chunks -= (*magazine).count as usize;
-            self.depot_bytes -= (*magazine).count as usize * class * ALIGN;
-        }
-        Some(magazine)
-    }
-
-    /// Takes in a magazine whose chunks are all this arena's: into the depot of its class, or, where there is none, into the
-    /// bins.
-    ///
-    /// # Safety
-    /// The magazine is the caller's, and from here on the store's.
-    pub unsafe fn depot_put(&mut self, magazine: *mut Magazine) {
-        // SAFETY: as the caller promises.
-        let (class, count) = unsafe { ((*magazine).class as usize, (*magazine).count as usize) };
-        let Some(head) = self.depots.get_mut(class) else {
-            return self.empty_unsorted(magazine);
-        };
-        // SAFETY: as above.
-        unsafe { *<Magazine as crate::sync::inbox::Item>::next(magazine) = *head };
-        *head = magazine;
-        self.depot_chunks += count;
-        self.depot_bytes += count * class * ALIGN;
-        if self.depot_bytes > DEPOT_KEEP && self.depot_bytes > self.system_bytes / 2 {
-            self.thin_depots();
-            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
-        }
-    }
-
-    /// Gives each chunk of a magazine back as if it had been freed by itself.
-    fn empty_unsorted(&mut self, magazine: *mut Magazine) {
-        // SAFETY: as in `empty`.
-        unsafe {
-            for &mut user in Magazine::users(magazine) {
-                let chunk = Chunk::from_user(user);
-                if !chunk.is(State::Cached) {
-                    die::corrupt_header(chunk, "free, on its way home");
-                }
-                self.give(chunk, chunk.size());
-            }
-            magazine::put(magazine);
         }
     }
 
