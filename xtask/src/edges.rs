@@ -5,13 +5,15 @@ use crate::Outcome;
 use crate::cargo::{list, packages, text};
 use serde_json::Value;
 
-/// All that the allocator's packages may depend on.
-const WHOLE: [(&str, &[&str]); 5] = [
+/// All that the allocator's packages may depend on, and the program by which allocators are compared.
+const WHOLE: [(&str, &[&str]); 6] = [
     ("heapglass-os", &["linux-raw-sys"]),
     ("heapglass-event", &[]),
     ("heapglass-heap", &["heapglass-os", "heapglass-event"]),
     ("heapglass-malloc", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
     ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
+    // It must run on whatever is preloaded, without anything of ours in it.
+    ("heapglass-workloads", &[]),
 ];
 
 /// What the others may depend on of ours; packages from the registry are their own affair.

@@ -12,7 +12,7 @@ pub fn producers(setup: &Setup) -> Outcome {
     const BATCH: usize = 500;
     const QUEUED: usize = 16;
     let setup = &Setup { threads: setup.threads.next_multiple_of(2), ..*setup };
-    let batches = (setup.share(24_000_000) / BATCH as u64).max(1);
+    let batches = (setup.share(40_000_000) / BATCH as u64).max(1);
     let ends: Vec<Mutex<Option<End>>> = (0..setup.threads / 2).flat_map(|_| pair_of_ends(BATCH, QUEUED)).collect();
     let prepare = |number: usize| (setup.rng(number), ends[number].lock().expect("ends of a queue").take());
     let work = |_, (mut rng, end): (Rng, Option<End>)| {
