@@ -124,7 +124,7 @@ fn prove(library: &Path, workloads: &Path) -> Outcome {
 }
 
 fn debian() {
-    let known = output(&mut Command::new("/sbin/ldconfig").arg("-p")).unwrap_or_default();
+    let known = output(Command::new("/sbin/ldconfig").arg("-p")).unwrap_or_default();
     let mut missing = Vec::new();
     for (package, library) in DEBIAN {
         // A line is `NAME (KIND) => PATH`; minor versions may follow the name.

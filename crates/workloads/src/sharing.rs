@@ -38,12 +38,13 @@ fn cycle(setup: &Setup, number: usize, objects: u64) -> Tally {
     let mut rng = setup.rng(number);
     for _ in 0..setup.share(objects).div_ceil(OBJECTS as u64) {
         let mut held: Objects = std::array::from_fn(|_| Some(CBox::new(rng.draw())));
-        for object in held.iter_mut().flatten() {
-            for _ in 0..WRITES {
+        // By turns, so that whichever line is shared, it is fought for all the time.
+        for _ in 0..WRITES {
+            for object in held.iter_mut().flatten() {
                 *black_box(&mut **object) += 1;
             }
-            tally.count(**object);
         }
+        held.iter().flatten().for_each(|object| tally.count(**object));
     }
     tally
 }
