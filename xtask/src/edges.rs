@@ -6,7 +6,7 @@ use crate::cargo::{list, packages, text};
 use serde_json::Value;
 
 /// All that these packages may depend on: the allocator's, and what needs no other.
-const WHOLE: [(&str, &[&str]); 6] = [
+const WHOLE: [(&str, &[&str]); 7] = [
     // Not the allocator's, but as free of others: figures and text.
     ("heapglass-bench", &[]),
     ("heapglass-os", &["linux-raw-sys"]),
@@ -14,6 +14,8 @@ const WHOLE: [(&str, &[&str]); 6] = [
     ("heapglass-heap", &["heapglass-os", "heapglass-event"]),
     ("heapglass-malloc", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
     ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
+    // It must run on whatever is preloaded, without anything of ours in it.
+    ("heapglass-workloads", &[]),
 ];
 
 /// What the others may depend on of ours; packages from the registry are their own affair.

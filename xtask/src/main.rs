@@ -1,11 +1,12 @@
 //! The project's own commands: `cargo xtask test` runs everything that is checked, `cargo xtask test NAME...` some steps of
-//! it, `cargo xtask list` names them.
+//! it, `cargo xtask list` names them; `cargo xtask rivals` builds other allocators to measure beside.
 
 #![deny(unsafe_code)]
 
 mod cargo;
 mod edges;
 mod no_c;
+mod rivals;
 mod steps;
 mod symbols;
 mod tidy;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test            run every step
 cargo xtask test NAME...    run these steps (and the build, where they need it)
-cargo xtask list            name the steps";
+cargo xtask list            name the steps
+cargo xtask rivals          build other allocators into target/rivals";
 
 /// What a step says when it fails; what it ran has printed the rest.
 type Outcome = Result<(), String>;
@@ -42,6 +44,13 @@ fn main() -> ExitCode {
             steps.iter().for_each(|step| println!("{:<28}{}", step.name, step.about));
             ExitCode::SUCCESS
         }
+        ["rivals"] => match rivals::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("xtask: {why}");
+                ExitCode::FAILURE
+            }
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
