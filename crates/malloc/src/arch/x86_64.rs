@@ -203,6 +203,8 @@ pub fn throw_bad_alloc() -> Option<usize> {
     weak!("_ZSt17__throw_bad_allocv").or_else(by_hand)
 }
 
+global_asm!(".hidden __start_heapglass_text", ".hidden __stop_heapglass_text");
+
 unsafe extern "C" {
     fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
     // The linker makes these for a section whose name is a C identifier.
