@@ -16,7 +16,8 @@ const ADDRESS_BITS: usize = if cfg!(target_arch = "x86_64") { 47 } else { 48 };
 
 /// Longest mapped heap.
 pub const HEAP_MAX: usize = if cfg!(feature = "small-world") { 512 * 1024 } else { WINDOW };
-const HEAP_MIN: usize = 256 * 1024;
+/// Length of one where address space is short.
+const HEAP_MODEST: usize = 512 * 1024;
 
 /// Arena number plus one for each window; 0 is nobody's.
 static OWNERS: [AtomicU16; 1 << (ADDRESS_BITS - WINDOW_SHIFT)] =
@@ -123,34 +124,30 @@ pub fn reserve(arena: usize, bytes: usize) -> Option<(usize, usize)> {
 static HINT: AtomicUsize = AtomicUsize::new(0);
 
 fn reserve_aligned(bytes: usize) -> Option<(usize, usize)> {
-    let mut length = HEAP_MAX;
-    while length >= bytes.max(HEAP_MIN) {
-        let hint = HINT.load(Relaxed);
-        if hint != 0
-            && let Some(start) = try_window(hint, length)
-        {
-            HINT.store(start.saturating_sub(WINDOW), Relaxed);
-            return Some((start, length));
-        }
-        if let Ok(start) = kernel::map(0, 2 * WINDOW, Access::None) {
-            let aligned = (start + WINDOW - 1) & !(WINDOW - 1);
-            release(start, aligned - start);
-            release(aligned + length, start + 2 * WINDOW - aligned - length);
-            HINT.store(aligned.saturating_sub(WINDOW), Relaxed);
-            return Some((aligned, length));
-        }
-        // Too little address space for the detour: look for windows below where the kernel would put a small one.
-        if let Ok(near) = kernel::map(0, length, Access::None) {
-            release(near, length);
-            for step in 0..16 {
-                if let Some(start) = try_window((near & !(WINDOW - 1)).saturating_sub(step * WINDOW), length) {
-                    return Some((start, length));
-                }
-            }
-        }
-        length /= 2;
+    // Where address space is too short for a whole window, the program needs the rest of it: then a small heap has to do.
+    let modest = os::pages_up(bytes)?.max(HEAP_MODEST);
+    [HEAP_MAX, modest].into_iter().find_map(|length| reserve_length(length).map(|start| (start, length)))
+}
+
+fn reserve_length(length: usize) -> Option<usize> {
+    let hint = HINT.load(Relaxed);
+    if hint != 0
+        && let Some(start) = try_window(hint, length)
+    {
+        HINT.store(start.saturating_sub(WINDOW), Relaxed);
+        return Some(start);
     }
-    None
+    if let Ok(start) = kernel::map(0, 2 * WINDOW, Access::None) {
+        let aligned = (start + WINDOW - 1) & !(WINDOW - 1);
+        release(start, aligned - start);
+        release(aligned + length, start + 2 * WINDOW - aligned - length);
+        HINT.store(aligned.saturating_sub(WINDOW), Relaxed);
+        return Some(aligned);
+    }
+    // Too little address space for the detour: look for windows below where the kernel would put a small one.
+    let near = kernel::map(0, length, Access::None).ok()?;
+    release(near, length);
+    (0..16).find_map(|step| try_window((near & !(WINDOW - 1)).saturating_sub(step * WINDOW), length))
 }
 
 /// Takes the window at this very address, if it is free.

@@ -16,7 +16,7 @@ struct Letter {
 
 // SAFETY: `next` is the letter's own.
 unsafe impl Item for Letter {
-    fn next(item: *mut Letter) -> *mut *mut Letter {
+    unsafe fn next(item: *mut Letter) -> *mut *mut Letter {
         // SAFETY: only the address is computed.
         unsafe { &raw mut (*item).next }
     }

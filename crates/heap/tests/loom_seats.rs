@@ -84,7 +84,7 @@ struct Parcel {
 
 // SAFETY: `next` is the parcel's own.
 unsafe impl Item for Parcel {
-    fn next(item: *mut Parcel) -> *mut *mut Parcel {
+    unsafe fn next(item: *mut Parcel) -> *mut *mut Parcel {
         // SAFETY: only the address is computed.
         unsafe { &raw mut (*item).next }
     }
