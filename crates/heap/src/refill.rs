@@ -335,7 +335,9 @@ impl Thread {
     /// Pushes one pointer that was parked, proving it now where that wasn't done before.
     pub fn push_parked(&mut self, user: *mut u8) {
         if user == SENTINEL {
-        } else if self.cache.head.marks {
+            return;
+        }
+        if self.cache.head.marks {
             self.keep(proven(user as usize));
         } else {
             free::put_away(Some(self), user as usize);
