@@ -122,7 +122,7 @@ impl Store {
 
     /// Is there so much that was freed and not merged that it should be, before the kernel is asked?
     fn has_unmerged(&self) -> bool {
-        self.fast.count > 0 || self.depot_bytes > self.system_bytes / 8
+        self.fast.count > 0 || self.depot_bytes > self.system_bytes / 32
     }
 
     /// Steps 3 and 4: the lists that hold this very size.
