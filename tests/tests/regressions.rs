@@ -73,6 +73,13 @@ fn a_chunk_freed_by_two_threads_had_two_owners() {
 }
 
 #[test]
+fn what_happened_to_a_chunk_while_its_free_waited_went_unseen() {
+    for how in ["cached", "other", "written"] {
+        stopped("parked_twice.c", &[how], &[], "free(@): double free or write after free: ");
+    }
+}
+
+#[test]
 fn the_check_found_faults_in_mappings_that_came_and_went() {
     holds("check_beside_mappings.c", &[], &[]);
 }
