@@ -1,5 +1,6 @@
 //! What every workload is given and gives back, its random numbers, and threads that start together.
 
+use crate::c::cpu_time;
 use std::ops::AddAssign;
 use std::sync::Barrier;
 use std::thread;
@@ -13,6 +14,8 @@ pub struct Setup {
     pub scale: f64,
     /// Objects alive at a time, over all threads, where a workload keeps a table of them.
     pub live: Option<usize>,
+    /// Bytes of each object, where they are all the same.
+    pub size: Option<usize>,
 }
 
 impl Setup {
@@ -62,12 +65,17 @@ impl AddAssign for Tally {
 pub struct Outcome {
     pub tally: Tally,
     pub elapsed: Duration,
+    /// Of all threads together, in the same time.
+    pub cpu: Duration,
+    /// Lines to print below the first.
+    pub notes: Vec<String>,
 }
 
 pub fn timed(work: impl FnOnce() -> Tally) -> Outcome {
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_time());
     let tally = work();
-    Outcome { tally, elapsed: start.elapsed() }
+    let elapsed = start.elapsed();
+    Outcome { tally, elapsed, cpu: cpu_time().saturating_sub(cpu), notes: Vec::new() }
 }
 
 /// The same work by each thread, who prepares first; time runs from when all are ready until the last one ends. One thread
