@@ -74,8 +74,7 @@ impl Verdict {
 }
 
 fn judge(count: f64, ceiling: f64) -> Verdict {
-    // A count that is no number isn't below anything.
-    if !(count <= ceiling + GRAIN) {
+    if count.is_nan() || count > ceiling + GRAIN {
         Verdict::Above
     } else if count < ceiling - SLACK {
         Verdict::FarBelow

@@ -106,7 +106,8 @@ pub fn spread(values: &[f64]) -> Result<Spread, String> {
 
 /// The median, and the spread behind it.
 pub fn cell(spread: &Spread) -> String {
-    let digits = if spread.median < 100.0 { 1 } else { 0 };
+    let whole = [spread.median, spread.low, spread.high].iter().all(|value| value.fract() == 0.0);
+    let digits = if spread.median < 100.0 && !whole { 1 } else { 0 };
     format!("{:.digits$} ({:.digits$}..{:.digits$})", spread.median, spread.low, spread.high)
 }
 
@@ -146,7 +147,8 @@ mod tests {
 
     #[test]
     fn cells_are_medians_with_their_spread() {
-        assert_eq!(cell(&spread(&[1.0, 2.0, 4.0]).unwrap()), "2.0 (1.0..4.0)");
+        assert_eq!(cell(&spread(&[1.5, 2.0, 4.0]).unwrap()), "2.0 (1.5..4.0)");
+        assert_eq!(cell(&spread(&[1.0, 2.0, 4.0]).unwrap()), "2 (1..4)");
         assert_eq!(cell(&spread(&[120.4, 99.0, 300.0]).unwrap()), "120 (99..300)");
         assert!(spread(&[]).is_err());
     }
