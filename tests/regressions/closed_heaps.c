@@ -2,7 +2,7 @@
  * order. Once the closed ones stayed. The argument is the order: `forward`, `backward`, `random`. */
 #include "../contract/hg.h"
 
-enum { COUNT = 4000, LENGTH = 50000 };
+enum { COUNT = 2000, LENGTH = 100000 }; /* longer than what a cache takes */
 static byte *p[COUNT];
 static const char *order;
 
@@ -17,7 +17,7 @@ static void *life(void *unused) {
         p[i] = p[j], p[j] = swap;
     }
     for (int i = 0; i < COUNT; i++) free(p[!strcmp(order, "backward") ? COUNT - 1 - i : i]);
-    free(get(60000));
+    free(get(110000));
     struct mallinfo2 m = mallinfo2();
     MUST(m.arena < 8u << 20, "%s: %zu bytes of heaps", order, m.arena);
     MUST(resident() < before + (32u << 20), "%s: %zu bytes resident, %zu before", order, resident(), before);

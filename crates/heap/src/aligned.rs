@@ -38,7 +38,12 @@ fn steps(align: usize, request: usize) -> *mut u8 {
     }
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {
-        Some(chunk) => chunk.user() as *mut u8,
+        Some(chunk) => {
+            // What a free wrote there is no longer true.
+            // SAFETY: the chunk holds at least three words.
+            unsafe { *chunk.word(0) = 0 };
+            chunk.user() as *mut u8
+        }
         None if !maps => mapped::allocate(request, align).map_or(core::ptr::null_mut(), |user| user as *mut u8),
         None => core::ptr::null_mut(),
     }

@@ -9,7 +9,7 @@ use crate::magazine::{self, Magazine};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::region;
-use crate::size::{HEADER, MAX_CHUNK};
+use crate::size::{ALIGN, HEADER, MAX_CHUNK};
 use crate::store::Store;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 use crate::sync::inbox::{Inbox, Item};
@@ -290,7 +290,7 @@ unsafe fn split_magazine(magazine: *mut Magazine, own: &'static Arena, me: Owner
         while let Some(&home) = users.iter().find(|&&user| user != 0) {
             let home = region::owner(home - HEADER);
             let part = magazine::take(step);
-            let mut count = 0;
+            let (mut count, mut units) = (0, 0);
             for user in users.iter_mut().filter(|user| **user != 0) {
                 if region::owner(*user - HEADER) != home {
                     continue;
@@ -300,6 +300,7 @@ unsafe fn split_magazine(magazine: *mut Magazine, own: &'static Arena, me: Owner
                     send_home(chunk, chunk.size(), Some(own), me);
                 } else {
                     *Magazine::slots(part).add(count) = *user;
+                    units += (Chunk::from_user(*user).size() / ALIGN) as u32;
                 }
                 count += 1;
                 *user = 0;
@@ -307,6 +308,7 @@ unsafe fn split_magazine(magazine: *mut Magazine, own: &'static Arena, me: Owner
             if !part.is_null() {
                 (*part).count = count as u32;
                 (*part).class = class;
+                (*part).units = units;
                 send_magazine_home(part, own, me);
             }
         }

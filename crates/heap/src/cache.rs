@@ -10,14 +10,13 @@
 //!
 //! # Parking
 //! What makes a free dear is waiting for its header: the bin depends on the size there, and a store to an address that has
-//! yet to come from memory holds up the mallocs behind it. So free asks for the header's line, parks the pointer, and works
-//! on the one parked two calls before, whose header has come by now. There are two ways:
+//! yet to come from memory holds up the mallocs behind it. So free asks for the header's line, parks the pointer unread, and
+//! works on the one parked two calls before, whose header has come by now.
 //!
-//! - While the process has had one thread only, a pointer is parked unread: its chunk is proven and marked when it is
-//!   pushed. So that nothing slips through, free compares its pointer with the parked ones (a repeat stops at its own
-//!   call), and malloc compares what it pops with them (a chunk that is in the cache and parked was freed twice).
-//! - Once there were two threads, that isn't enough: the other thread could free the parked chunk too, and get it back from
-//!   malloc before this one looks. So free proves and marks the chunk at once, and only the push waits.
+//! So that nothing slips through in between, free writes the thread's key into the chunk's first word, which needs no
+//! waiting either, and malloc clears that word of each chunk that it hands out. A parked chunk that somebody else frees too,
+//! and perhaps gets back from malloc, no longer holds the key when its turn comes; nor does one that is written to after it
+//! was freed. A repeat of a pointer that is still parked stops at its own call, by comparison.
 //!
 //! Mapped chunks aren't parked, so they go back to the kernel at once: their pointers stand at a page's start or 16 bytes
 //! past it, and such a pointer is parked only if its window of addresses is a heap's.
@@ -27,10 +26,9 @@
 //! cached chunks.
 
 use crate::arch;
-use crate::chunk::{Chunk, State, live_cookie};
+use crate::chunk::{Chunk, State, cookie_by};
 use crate::region;
 use crate::size::*;
-use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::thread::Thread;
 use core::mem::offset_of;
 
@@ -49,16 +47,15 @@ const _: () = assert!(size_of::<Bin>() == ALIGN);
 pub struct Head {
     /// Freed pointers that wait to be pushed, the newest first.
     pub parked: [*mut u8; 2],
-    /// Requests below this many bytes may be served from the bins.
+    /// Requests below this many bytes may be served from the bins of exact classes.
     pub limit: usize,
+    /// A copy of the process's secret, one load nearer.
+    pub secret: u64,
+    /// What this thread writes into the first word of a chunk that it parks.
+    pub key: usize,
     /// The thread that all this belongs to; null in `EMPTY`.
     pub thread: *mut Thread,
-    /// What is parked was proven and marked before. Follows `SHARED` at the thread's next slow free.
-    pub marks: bool,
 }
-
-/// The process has had more than one thread that frees.
-pub static SHARED: AtomicBool = AtomicBool::new(false);
 
 /// A head with its bins. Class 0, which no chunk has, is the sentinel's: its bin is for ever full.
 #[repr(C)]
@@ -87,26 +84,30 @@ pub const SMALL_LIMIT: usize = SMALL_MAX - OVERHEAD + 1;
 struct Sentinel([u64; 4]);
 static SENTINEL_CHUNK: Sentinel = Sentinel([0; 4]);
 
-/// The parked pointer that is none.
+/// The parked pointer that is none, and what an empty magazine reads as.
 pub const SENTINEL: *mut u8 = (&raw const SENTINEL_CHUNK).cast::<u8>().wrapping_add(HEADER).cast_mut();
 
 /// Where a bin without a magazine stands: reads as empty, and is full.
-pub const NO_SLOT: *mut usize = (&raw const NO_SLOTS).cast::<usize>().wrapping_add(1).cast_mut();
-static NO_SLOTS: [usize; 2] = [0; 2];
+pub const NO_SLOT: *mut usize = (&raw const NO_SLOTS).cast::<usize>().wrapping_add(2).cast_mut();
+#[repr(C)]
+struct NoSlots([*mut u8; 3]);
+// SAFETY: never written.
+unsafe impl Sync for NoSlots {}
+static NO_SLOTS: NoSlots = NoSlots([SENTINEL; 3]);
 
 impl Bin {
     pub const NONE: Bin = Bin { top: NO_SLOT, limit: NO_SLOT };
 }
 
 impl Head {
-    pub const fn new(thread: *mut Thread, limit: usize) -> Head {
-        Head { parked: [SENTINEL; 2], limit, thread, marks: false }
+    pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
+        Head { parked: [SENTINEL; 2], limit, secret, key, thread }
     }
 }
 
 impl Refusing {
     pub const fn new(thread: *mut Thread) -> Refusing {
-        Refusing { head: Head::new(thread, 0), none: Bin::NONE }
+        Refusing { head: Head::new(thread, 0, 0, 0), none: Bin::NONE }
     }
 }
 
@@ -125,7 +126,14 @@ unsafe fn bin_of(head: *mut Head, size: usize) -> *mut Bin {
     unsafe { head.byte_add(offset_of!(Cache, bins) + size).cast() }
 }
 
-/// malloc's fast path; null where the slow path has to be taken.
+/// The bin of any class, by its number.
+#[inline(always)]
+unsafe fn bin_at(head: *mut Head, class: usize) -> *mut Bin {
+    // SAFETY: as above, for a class below CLASSES.
+    unsafe { bin_of(head, class * size_of::<Bin>()) }
+}
+
+/// malloc's fast path; null where another has to be taken.
 #[inline(always)]
 pub fn take(request: usize) -> *mut u8 {
     // SAFETY: the word is this thread's.
@@ -138,7 +146,8 @@ pub fn take(request: usize) -> *mut u8 {
 /// The head is the calling thread's.
 #[inline(always)]
 pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
-    // SAFETY: see the module's head for what its bins hold.
+    // SAFETY: see the module's head for what its bins hold. Of an empty bin comes the sentinel, which may be read, and
+    // which is in no state.
     unsafe {
         if request >= (*head).limit {
             return core::ptr::null_mut();
@@ -147,16 +156,45 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
         let bin = bin_of(head, size);
         let slot = (*bin).top.sub(1);
         let user = *slot;
-        if user == 0 || user == (*head).parked[0] as usize || user == (*head).parked[1] as usize {
-            return core::ptr::null_mut();
-        }
+        // The header that the next call for this size will prove. (Of the last chunk, it's the magazine's count: harmless.)
+        arch::prefetch((*slot.sub(1)).wrapping_sub(8));
         let chunk = Chunk::from_user(user);
-        let live = live_cookie(user, size);
+        let live = cookie_by((*head).secret, user, size);
         if chunk.cookie() != live ^ State::Cached as u32 {
             return core::ptr::null_mut();
         }
         (*bin).top = slot;
         chunk.set_cookie(live);
+        *(user as *mut usize) = 0;
+        user as *mut u8
+    }
+}
+
+/// malloc's second fast path, for the classes that hold several sizes; null where the slow path has to be taken.
+///
+/// # Safety
+/// The head is the calling thread's.
+#[inline]
+pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
+    // SAFETY: as in `take_from`.
+    unsafe {
+        // A head that refuses has a limit of 0.
+        if (*head).limit != SMALL_LIMIT || request > CACHED_MAX - OVERHEAD - ALIGN {
+            return core::ptr::null_mut();
+        }
+        let needed = (request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1);
+        let bin = bin_at(head, class_above(needed));
+        let slot = (*bin).top.sub(1);
+        let user = *slot;
+        let chunk = Chunk::from_user(user);
+        let size = chunk.size();
+        let live = cookie_by((*head).secret, user, size);
+        if chunk.cookie() != live ^ State::Cached as u32 || size < needed {
+            return core::ptr::null_mut();
+        }
+        (*bin).top = slot;
+        chunk.set_cookie(live);
+        *(user as *mut usize) = 0;
         user as *mut u8
     }
 }
@@ -178,12 +216,9 @@ pub unsafe fn park(user: *mut u8) -> bool {
 #[inline(always)]
 pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
     arch::prefetch((user as usize).wrapping_sub(8));
-    if SHARED.load(Relaxed) {
-        // SAFETY: as the caller promises.
-        return unsafe { park_marked(head, user) };
-    }
     // SAFETY: as in `take_from`. The parked pointer's header may be read: it was a chunk's, or the sentinel's, or the process
-    // is about to stop at it.
+    // is about to stop at it. Nor is the key's place anybody else's; a pointer that leads nowhere faults here, see the
+    // door's `fault`.
     unsafe {
         let [newer, older] = (*head).parked;
         if user == newer || user == older || may_be_mapped(user) {
@@ -192,11 +227,16 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         let away = older as usize;
         let chunk = Chunk::from_user(away);
         let size = chunk.size();
-        let live = live_cookie(away, size);
-        if chunk.cookie() != live || size > SMALL_MAX {
+        let live = cookie_by((*head).secret, away, size);
+        let key = (*head).key;
+        if chunk.cookie() != live || *(away as *const usize) != key {
             return false;
         }
-        let bin = bin_of(head, size);
+        let bin = match size {
+            0..=SMALL_MAX => bin_of(head, size),
+            ..=CACHED_MAX => bin_at(head, class_of(size)),
+            _ => return false,
+        };
         let top = (*bin).top;
         if top == (*bin).limit {
             return false;
@@ -204,7 +244,37 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         chunk.set_cookie(live ^ State::Cached as u32);
         *top = away;
         (*bin).top = top.add(1);
+        *user.cast::<usize>() = key;
         (*head).parked = [user, newer];
+        true
+    }
+}
+
+/// As `park`, for a chunk whose size the caller knows from its request: its bin is known without the header, so it is proven
+/// and pushed at once.
+///
+/// # Safety
+/// The pointer is the caller's to free.
+#[inline(always)]
+pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
+    let head = arch::word();
+    // SAFETY: as in `park_in`.
+    unsafe {
+        let [newer, older] = (*head).parked;
+        if request >= (*head).limit || user == newer || user == older || may_be_mapped(user) {
+            return false;
+        }
+        let size = ((request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1)).max(MIN_CHUNK);
+        let bin = bin_of(head, size);
+        let top = (*bin).top;
+        let chunk = Chunk::from_user(user as usize);
+        let live = cookie_by((*head).secret, user as usize, size);
+        if chunk.cookie() != live || top == (*bin).limit {
+            return false;
+        }
+        chunk.set_cookie(live ^ State::Cached as u32);
+        *top = user as usize;
+        (*bin).top = top.add(1);
         true
     }
 }
@@ -214,30 +284,4 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
 #[inline(always)]
 fn may_be_mapped(user: *mut u8) -> bool {
     user as usize & 0xfef == 0 && (user.is_null() || !region::is_marked(user as usize))
-}
-
-/// The second way of `park_in`.
-#[inline(always)]
-unsafe fn park_marked(head: *mut Head, user: *mut u8) -> bool {
-    // SAFETY: as in `take_from`. The header is read unproven: a pointer that leads nowhere faults here, see the door's `fault`.
-    unsafe {
-        // First the bin, so that behind the heads that refuse nothing of the pointer is looked at.
-        let [newer, older] = (*head).parked;
-        let bin = bin_of(head, Chunk::from_user(older as usize).size());
-        let top = (*bin).top;
-        if top == (*bin).limit || !(*head).marks || may_be_mapped(user) {
-            return false;
-        }
-        let chunk = Chunk::from_user(user as usize);
-        let size = chunk.size();
-        let live = live_cookie(user as usize, size);
-        if chunk.cookie() != live || size > SMALL_MAX {
-            return false;
-        }
-        chunk.set_cookie(live ^ State::Cached as u32);
-        *top = older as usize;
-        (*bin).top = top.add(1);
-        (*head).parked = [user, newer];
-        true
-    }
 }

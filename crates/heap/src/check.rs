@@ -255,10 +255,10 @@ impl Checker<'_> {
                 let users = unsafe { Magazine::users(magazine) };
                 for &mut user in users {
                     let chunk = Chunk::from_user(user);
-                    if !chunk.is(State::Cached) || chunk.size() != class * ALIGN {
+                    if !chunk.is(State::Cached) || chunk.size() > CACHED_MAX || class_of(chunk.size()) != class {
                         self.fault(chunk.address(), "a depot holds a chunk that doesn't belong there");
                     }
-                    (depot_chunks, depot_bytes) = (depot_chunks + 1, depot_bytes + class * ALIGN);
+                    (depot_chunks, depot_bytes) = (depot_chunks + 1, depot_bytes + chunk.size());
                 }
                 // SAFETY: as above.
                 magazine = unsafe { *Magazine::next(magazine) };

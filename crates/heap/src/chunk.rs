@@ -69,7 +69,13 @@ pub static SECRET: AtomicU64 = AtomicU64::new(1);
 /// one instruction, and the compare that uses it is predicted, so nobody waits for it.
 #[inline(always)]
 pub fn live_cookie(user: usize, size: usize) -> u32 {
-    ((user.wrapping_add(size) as u64).wrapping_mul(SECRET.load(Relaxed)) >> 32) as u32 | 1
+    cookie_by(SECRET.load(Relaxed), user, size)
+}
+
+/// As `live_cookie`, for those who have the secret at hand.
+#[inline(always)]
+pub fn cookie_by(secret: u64, user: usize, size: usize) -> u32 {
+    ((user.wrapping_add(size) as u64).wrapping_mul(secret) >> 32) as u32 | 1
 }
 
 /// A chunk, by the address where it starts.

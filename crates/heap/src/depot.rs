@@ -15,8 +15,10 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::inbox::Item;
 use crate::top;
 
-/// Classes that have one: the exact ones.
-pub const DEPOTS: usize = SMALL_MAX / ALIGN + 1;
+/// Chunks longer than this don't wait: merging costs little beside using them, and they may be what keeps a heap.
+const LONGEST: usize = 4096;
+/// Classes that have a depot.
+pub const DEPOTS: usize = class_of(LONGEST);
 /// Depots below this many bytes are never merged just because they are a large part of a small arena.
 const DEPOT_KEEP: usize = 4 * 1024 * 1024;
 
@@ -75,7 +77,7 @@ impl Store {
         unsafe {
             *head = *<Magazine as Item>::next(magazine);
             self.depot_chunks -= (*magazine).count as usize;
-            self.depot_bytes -= (*magazine).count as usize * class * ALIGN;
+            self.depot_bytes -= (*magazine).units as usize * ALIGN;
         }
         Some(magazine)
     }
@@ -87,7 +89,9 @@ impl Store {
     /// The magazine is the caller's, and from here on the store's.
     pub unsafe fn depot_put(&mut self, magazine: *mut Magazine) {
         // SAFETY: as the caller promises.
-        let (class, count) = unsafe { ((*magazine).class as usize, (*magazine).count as usize) };
+        let (class, count, bytes) = unsafe {
+            ((*magazine).class as usize, (*magazine).count as usize, (*magazine).units as usize * ALIGN)
+        };
         let Some(head) = self.depots.get_mut(class) else {
             return self.empty_unsorted(magazine);
         };
@@ -95,7 +99,7 @@ impl Store {
         unsafe { *<Magazine as Item>::next(magazine) = *head };
         *head = magazine;
         self.depot_chunks += count;
-        self.depot_bytes += count * class * ALIGN;
+        self.depot_bytes += bytes;
         if self.depot_bytes > DEPOT_KEEP && self.depot_bytes > self.system_bytes / 2 {
             self.thin_depots();
             top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));

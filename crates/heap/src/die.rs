@@ -43,6 +43,18 @@ pub fn freed_before(call: &'static str, user: usize, how: &'static str) -> ! {
     Line::new().text(call).text("(").hex(user).text("): ").text(kind).text(how).die()
 }
 
+/// A chunk was freed, and before it reached its bin its first word changed.
+#[cold]
+pub fn changed_since_freed(user: usize, size: usize) -> ! {
+    Line::new()
+        .text("free(")
+        .hex(user)
+        .text("): double free or write after free: the chunk of ")
+        .number(size)
+        .text(" bytes was freed, and then freed and handed out once more, or written to")
+        .die()
+}
+
 /// A pointer that can't be one of ours.
 #[cold]
 pub fn invalid(call: &'static str, user: usize, why: &'static str) -> ! {
@@ -116,7 +128,7 @@ pub fn corrupt_prev_size(chunk: Chunk) -> ! {
 /// A pointer whose header isn't there to be read.
 #[cold]
 pub fn unmapped(call: &'static str, user: usize) -> ! {
-    invalid(call, user, "no memory is mapped there; if it was a chunk, its heap went back to the kernel")
+    invalid(call, user, "no memory of a heap is there; if it was a chunk, its heap went back to the kernel")
 }
 
 /// The program moved the break down into a heap.

@@ -33,33 +33,29 @@ pub unsafe fn free(user: *mut u8) {
 /// As `free`.
 #[inline(always)]
 pub unsafe fn free_sized(call: &'static str, user: *mut u8, size: usize) {
-    if user.is_null() {
-        return;
-    }
-    if thread::is_on_fast_path() {
-        let chunk = Chunk::from_user(user as usize);
-        let length = chunk.size();
-        if !chunk.is(State::Live) || !could_be(size, length) {
-            check_size(call, user, size);
-        }
-    } else {
-        check_size(call, user, size);
-    }
     // SAFETY: as the caller promises.
-    unsafe { free(user) }
+    if !unsafe { cache::push_sized(user, size) } {
+        free_sized_slow(call, user, size);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_sized_slow(call: &'static str, user: *mut u8, size: usize) {
+    if !user.is_null() {
+        check_size(call, user, size);
+        free_slow(user);
+    }
 }
 
 /// Could a chunk of this many bytes have been made for a request of `size`? It may be longer than the request needs by a
 /// remainder too small to cut off, and, above the exact classes, by what the cache's classes span.
-#[inline(always)]
 fn could_be(size: usize, length: usize) -> bool {
     let Some(needs) = chunk_size(size) else { return false };
     let slack = if length <= SMALL_MAX { ALIGN } else { length / 4 };
     needs <= length && length - needs <= slack
 }
 
-#[cold]
-#[inline(never)]
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
     let (usable, right) = match live(call, user as usize) {
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
@@ -184,26 +180,20 @@ fn free_slow(user: *mut u8) {
     }
     thread.tick();
     let head = &mut thread.cache.head;
-    if exact || !region::is_marked(user as usize) || head.parked.contains(&user) {
+    let is_sound = || home_of(user as usize).is_some() && Chunk::from_user(user as usize).is(State::Live);
+    if exact || head.parked.contains(&user) || !is_sound() {
         thread.unpark();
         return put_away(Some(thread), user as usize);
     }
-    // The fast path stopped at a full bin or an empty place, at a larger chunk, or at a fault.
-    if head.marks != cache::SHARED.load(Relaxed) {
-        thread.unpark();
-        thread.cache.head.marks = cache::SHARED.load(Relaxed);
-    }
-    if thread.cache.head.marks {
-        match live("free", user as usize) {
-            Live::Heap(chunk) if chunk.size() <= SMALL_MAX => chunk.set_state(chunk.size(), State::Cached),
-            _ => return put_away(Some(thread), user as usize),
-        }
-    }
-    let [newer, older] = thread.cache.head.parked;
+    // The fast path stopped at a full bin, an empty place or a fault of the chunk that was parked before.
+    let [newer, older] = head.parked;
     // Out of its place first: pushing it may need memory.
-    thread.cache.head.parked = [newer, SENTINEL];
+    head.parked = [newer, SENTINEL];
     thread.push_parked(older);
-    thread.cache.head.parked = [user, newer];
+    let head = &mut thread.cache.head;
+    // SAFETY: a chunk of a heap, freed: nobody's but the parking thread's.
+    unsafe { *user.cast::<usize>() = head.key };
+    head.parked = [user, newer];
 }
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
@@ -229,6 +219,24 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     put_away_chunk(thread, chunk, size);
 }
 
+/// Proves a parked chunk whose time has come. Sound ones are free to be pushed; others that may have a place are put away
+/// here, exactly, or stop the process.
+pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
+    if !user.is_multiple_of(ALIGN) || home_of(user).is_none() {
+        put_away(Some(thread), user);
+        return None;
+    }
+    let chunk = Chunk::from_user(user);
+    if !chunk.is(State::Live) {
+        report_not_live("free", user);
+    }
+    // SAFETY: a chunk of a heap has a first word.
+    if unsafe { *chunk.word(0) } != thread.cache.head.key {
+        die::changed_since_freed(user, chunk.size());
+    }
+    Some(chunk)
+}
+
 /// The header behind a chunk that is freed doesn't prove itself: was it overwritten, or is somebody just changing it? Under
 /// the arena's lock only its cookie may change.
 #[cold]
@@ -245,7 +253,7 @@ fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {
-            if size <= CACHED_MAX && !POLICY.classic.load(Relaxed) && thread.push(chunk, size) {
+            if !POLICY.classic.load(Relaxed) && thread.push(chunk, size) {
                 return;
             }
             arena::send_home(chunk, size, Some(thread.arena), me);

@@ -1,9 +1,10 @@
 //! Magazines: small arrays of free chunks' user pointers. A thread's cache pops and pushes at their end, and whole magazines
 //! move between a cache, its arena's depot and other arenas' inboxes without a look at the chunks.
 //!
-//! Below the first slot lies a word that is always zero, so that popping from an empty magazine reads a null pointer: the
-//! test for empty and the load are one.
+//! Below the first slot always lies the sentinel, so popping from an empty magazine reads a pointer to a chunk that is in no
+//! state: the test for empty is the proof of the header, which is made anyway.
 
+use crate::cache::SENTINEL;
 use crate::meta;
 use crate::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use crate::sync::inbox::Item;
@@ -21,9 +22,10 @@ pub struct Magazine {
     step: u32,
     /// The class of its chunks, valid while the magazine is in no cache.
     pub class: u32,
-    _unused: u32,
-    /// Always zero.
-    guard: usize,
+    /// The bytes of its chunks, in units of 16; valid while the magazine is in no cache.
+    pub units: u32,
+    /// Always the sentinel.
+    guard: *mut u8,
     slots: [usize; 0],
 }
 
@@ -74,7 +76,8 @@ impl Magazine {
     }
 }
 
-fn capacity_of(step: usize) -> usize {
+/// Slots of a magazine of this step.
+pub fn capacity_of(step: usize) -> usize {
     CAPACITIES.get(step).copied().unwrap_or(0)
 }
 
@@ -98,7 +101,10 @@ pub fn take(step: usize) -> *mut Magazine {
         let magazine: *mut Magazine = meta::take_locked(size_of::<Magazine>() + capacity_of(step) * 8).cast();
         if !magazine.is_null() {
             // SAFETY: fresh zeroed memory of the right size.
-            unsafe { (*magazine).step = step as u32 };
+            unsafe {
+                (*magazine).step = step as u32;
+                (*magazine).guard = SENTINEL;
+            }
         }
         magazine
     })

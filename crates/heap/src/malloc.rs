@@ -1,8 +1,9 @@
 //! malloc and calloc: the fast path takes a chunk out of the thread's cache; the steps behind it (A6 of the contract) are
 //! here and in `refill` and `store`.
 
+use crate::arch;
 use crate::arena;
-use crate::cache;
+use crate::cache::{self, SMALL_LIMIT};
 use crate::chunk::Chunk;
 use crate::mapped;
 use crate::policy::POLICY;
@@ -22,9 +23,24 @@ pub fn malloc(request: usize) -> *mut u8 {
     if !user.is_null() { user } else { malloc_slow(request) }
 }
 
-#[cold]
 #[inline(never)]
 fn malloc_slow(request: usize) -> *mut u8 {
+    let user = take_medium(request);
+    if !user.is_null() { user } else { malloc_slowest(request) }
+}
+
+/// From the classes that hold several sizes; null where it can't be had without more ado.
+fn take_medium(request: usize) -> *mut u8 {
+    if request < SMALL_LIMIT || request >= POLICY.mmap_threshold.load(Relaxed) {
+        return ptr::null_mut();
+    }
+    // SAFETY: the word is this thread's.
+    unsafe { cache::take_medium_from(arch::word(), request) }
+}
+
+#[cold]
+#[inline(never)]
+fn malloc_slowest(request: usize) -> *mut u8 {
     match allocate(request, Call::Malloc) {
         Some(fresh) => fresh.user,
         None => no_memory(),
@@ -34,7 +50,10 @@ fn malloc_slow(request: usize) -> *mut u8 {
 /// As `malloc`, for `count * size` bytes, all zero. Memory that came from the kernel a moment ago is zero already.
 pub fn calloc(count: usize, size: usize) -> *mut u8 {
     let Some(request) = count.checked_mul(size) else { return no_memory() };
-    let user = cache::take(request);
+    let mut user = cache::take(request);
+    if user.is_null() {
+        user = take_medium(request);
+    }
     if !user.is_null() {
         // SAFETY: the chunk holds at least the request.
         unsafe { ptr::write_bytes(user, 0, request) };
@@ -75,6 +94,9 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
             // Observed: the very steps of the fast path, so that addresses stay what they would be.
             // SAFETY: the thread's own head.
             let user = unsafe { cache::take_from(&raw mut thread.cache.head, request) };
+            let is_medium = user.is_null() && (SMALL_LIMIT..POLICY.mmap_threshold.load(Relaxed)).contains(&request);
+            // SAFETY: as above.
+            let user = if is_medium { unsafe { cache::take_medium_from(&raw mut thread.cache.head, request) } } else { user };
             if !user.is_null() {
                 probe::allocated(call, || crate::free::length(user as usize));
                 return Some(Allocated { user, zero: false });
@@ -86,6 +108,9 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     }
     let allocated = steps(thread, request)?;
     let user = allocated.user;
+    // What a free wrote there is no longer true.
+    // SAFETY: the chunk holds at least three words.
+    unsafe { *user.cast::<usize>() = 0 };
     probe::allocated(call, || crate::free::length(user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 && call != Call::Calloc {
@@ -121,9 +146,7 @@ impl Thread {
             if let Some(chunk) = self.pop(size) {
                 return Some(Taken { chunk, fresh: false });
             }
-            if size <= SMALL_MAX
-                && let Some(taken) = self.refill(size)
-            {
+            if let Some(taken) = self.refill(size) {
                 return Some(taken);
             }
         }

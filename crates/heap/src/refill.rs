@@ -7,10 +7,9 @@
 use crate::arena;
 use crate::cache::{NO_SLOT, SENTINEL, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
-use crate::depot::DEPOTS;
 use crate::die;
 use crate::free;
-use crate::magazine::{self, CAPACITIES, Magazine};
+use crate::magazine::{self, Magazine};
 use crate::size::*;
 use crate::store::Taken;
 use crate::thread::{self, Thread};
@@ -20,10 +19,26 @@ use core::ptr;
 const CLASS_BYTES: usize = 64 * 1024;
 /// Most bytes that the larger magazines of one thread may hold.
 const THREAD_BYTES: usize = 2 * 1024 * 1024;
-/// Bytes of one class above the exact ones.
-const MEDIUM_BYTES: usize = 32 * 1024;
+/// Bytes of one class above the exact ones: at first, and in demand.
+const MEDIUM_BYTES: [usize; 3] = [32 * 1024, 128 * 1024, 128 * 1024];
+/// Bytes of such a class that are asked for at a time.
+const MEDIUM_BATCH: usize = 16 * 1024;
 /// Chunks of such a class that are looked at for a fit.
 const MEDIUM_LOOKS: usize = 4;
+/// Demand from which requests above the exact classes are rounded up to a class, so that any chunk of it serves them.
+const ROUNDED_FROM: u8 = 2;
+/// The exact classes keep a spare magazine.
+pub const SPARES: usize = SMALL_MAX / ALIGN + 1;
+
+/// Slots of a class's magazine of a given step that are used.
+fn room(class: usize, step: usize) -> usize {
+    let capacity = magazine::capacity_of(step);
+    if class < SPARES {
+        return capacity;
+    }
+    let bytes = MEDIUM_BYTES.get(step).copied().unwrap_or(0);
+    bytes.checked_div(class_size(class)).unwrap_or(1).min(capacity).max(1)
+}
 
 /// Proves a chunk that leaves the cache.
 fn proven(user: usize) -> Chunk {
@@ -32,6 +47,16 @@ fn proven(user: usize) -> Chunk {
         die::corrupt_header(chunk, "free, in a cache");
     }
     chunk
+}
+
+/// The bytes of a magazine's chunks, in units of 16.
+fn units_of(magazine: &mut Magazine, class: usize) -> u32 {
+    if class < SPARES {
+        return magazine.count * class as u32;
+    }
+    // SAFETY: the magazine is the caller's, and in no cache.
+    let users = unsafe { Magazine::users(magazine) };
+    users.iter().map(|&user| (proven(user).size() / ALIGN) as u32).sum()
 }
 
 impl Thread {
@@ -50,14 +75,13 @@ impl Thread {
 
     /// A chunk of at least `size` bytes, at most `CACHED_MAX`, out of the cache; live.
     pub fn pop(&mut self, size: usize) -> Option<Chunk> {
-        let class = class_of(size);
         if size > SMALL_MAX {
-            return self.pop_medium(class, size);
+            return self.pop_medium(size);
         }
-        let bin = self.cache.bins.get_mut(class)?;
+        let bin = self.cache.bins.get_mut(class_of(size))?;
         // SAFETY: the slot below a bin's position is filled, or the magazine's zero guard.
         let user = unsafe { *bin.top.sub(1) };
-        if user == 0 {
+        if user == SENTINEL as usize {
             return None;
         }
         let chunk = proven(user);
@@ -70,14 +94,14 @@ impl Thread {
         Some(chunk)
     }
 
-    /// Classes above the exact ones hold several sizes: the newest few are tried, then the next class, where all fit.
-    fn pop_medium(&mut self, class: usize, size: usize) -> Option<Chunk> {
-        let filled = self.cached(class);
-        let fit = filled.iter().rev().take(MEDIUM_LOOKS).position(|&user| proven(user).size() >= size);
-        let (class, back) = match fit {
-            Some(back) => (class, back),
-            None if !self.cached(class + 1).is_empty() => (class + 1, 0),
-            None => return None,
+    /// Classes above the exact ones hold several sizes: in one all fit, and in the one below perhaps the newest few.
+    fn pop_medium(&mut self, size: usize) -> Option<Chunk> {
+        let (above, class) = (class_above(size), class_of(size));
+        let (class, back) = if !self.cached(above).is_empty() {
+            (above, 0)
+        } else {
+            let newest = self.cached(class).iter().rev().take(MEDIUM_LOOKS);
+            (class, newest.map(|&user| proven(user)).position(|chunk| chunk.size() >= size)?)
         };
         let bin = self.cache.bins.get_mut(class)?;
         // SAFETY: `back + 1` slots below the position are filled.
@@ -93,8 +117,11 @@ impl Thread {
         Some(chunk)
     }
 
-    /// Puts a freed chunk, proven and of at most `CACHED_MAX` bytes, into the cache; `false` where it has no room at all.
+    /// Puts a freed chunk, proven, into the cache; `false` where it is too long or there is no room at all.
     pub fn push(&mut self, chunk: Chunk, size: usize) -> bool {
+        if size > CACHED_MAX {
+            return false;
+        }
         let class = class_of(size);
         let is_full = |thread: &Thread| thread.cache.bins.get(class).is_none_or(|bin| bin.top == bin.limit);
         if is_full(self) {
@@ -119,7 +146,7 @@ impl Thread {
         if !is_used {
             let empty = magazine::take(0);
             self.load(class, empty, 0);
-        } else if class >= DEPOTS {
+        } else if class >= SPARES {
             self.give_half(class);
         } else {
             let full = self.unload(class);
@@ -146,6 +173,7 @@ impl Thread {
         if let Some(magazine) = unsafe { magazine.as_mut() } {
             magazine.count = count as u32;
             magazine.class = class as u32;
+            magazine.units = units_of(magazine, class);
         }
         magazine
     }
@@ -159,12 +187,7 @@ impl Thread {
         *cell = magazine;
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
-            let capacity = Magazine::capacity(magazine);
-            let room = if class < DEPOTS {
-                capacity
-            } else {
-                MEDIUM_BYTES.checked_div(class_size(class)).unwrap_or(1).min(capacity).max(1)
-            };
+            let room = room(class, Magazine::step(magazine));
             let start = Magazine::slots(magazine);
             bin.top = start.add(count);
             bin.limit = start.add(room);
@@ -180,57 +203,60 @@ impl Thread {
             4..16 => 1,
             _ => 2,
         };
-        let [small, medium, large] = CAPACITIES;
-        for (step, capacity) in [(2, large), (1, medium)] {
-            let bytes = capacity * class_size(class);
-            if step > wanted || bytes > CLASS_BYTES {
+        let bytes = |step| room(class, step) * class_size(class);
+        for step in [2, 1] {
+            let is_too_long = class < SPARES && bytes(step) > CLASS_BYTES;
+            if step > wanted || is_too_long || bytes(step) == bytes(step - 1) {
                 continue;
             }
             // Counted at the first demand that can reach the step, and never given back: it is a bound, not a balance.
             let is_new = *demand == 4 || *demand == 16;
             if is_new {
-                if self.granted_bytes + bytes - small * class_size(class) > THREAD_BYTES {
+                let more = bytes(step) - bytes(0);
+                if self.granted_bytes + more > THREAD_BYTES {
                     *demand -= 1;
                     return step - 1;
                 }
-                self.granted_bytes += bytes - small * class_size(class);
+                self.granted_bytes += more;
             }
             return step;
         }
         0
     }
 
-    /// The older half of a class above the exact ones goes home.
+    /// The older half of a class above the exact ones goes home, and what is left gets the magazine that it has earned.
     fn give_half(&mut self, class: usize) {
-        let filled = self.cached(class).len();
-        let half = filled.div_ceil(2);
-        let Some(&magazine) = self.magazines.get(class) else { return };
-        let part = magazine::take(0);
-        // SAFETY: `filled` slots of our own magazine; the part has room for the smallest capacity, and half is less.
+        let step = self.next_step(class);
+        let old = self.unload(class);
+        // SAFETY: a class that is full has a magazine; it may have come from a thread with more demand.
+        let larger = magazine::take(step.max(unsafe { Magazine::step(old) }));
+        let (rest, given) = if larger.is_null() { (old, ptr::null_mut()) } else { (larger, old) };
+        // SAFETY: two magazines of ours, or one, which then has all; `count` slots of the old one are filled, and the other is
+        // at least as large.
         unsafe {
-            let start = Magazine::slots(magazine);
-            if part.is_null() {
+            let count = (*old).count as usize;
+            let half = count.div_ceil(2);
+            let start = Magazine::slots(old);
+            if given.is_null() {
                 for index in 0..half {
                     let chunk = proven(*start.add(index));
                     arena::send_home(chunk, chunk.size(), Some(self.arena), thread::owner());
                 }
+                ptr::copy(start.add(half), start, count - half);
             } else {
-                ptr::copy_nonoverlapping(start, Magazine::slots(part), half);
-                (*part).count = half as u32;
-                (*part).class = class as u32;
-                arena::send_magazine_home(part, self.arena, thread::owner());
+                ptr::copy_nonoverlapping(start.add(half), Magazine::slots(rest), count - half);
+                (*given).count = half as u32;
+                (*given).units = units_of(&mut *given, class);
+                arena::send_magazine_home(given, self.arena, thread::owner());
             }
-            ptr::copy(start.add(half), start, filled - half);
-            if let Some(bin) = self.cache.bins.get_mut(class) {
-                bin.top = start.add(filled - half);
-            }
+            self.load(class, rest, count - half);
         }
     }
 
-    /// The cache has no chunk of this exact class: takes one from the spare magazine, the depot or the arena, and some more
+    /// The cache has no chunk for this size, of at most `CACHED_MAX`: takes one from the spare magazine, the depot or the arena, and some more
     /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
     pub fn refill(&mut self, size: usize) -> Option<Taken> {
-        let class = class_of(size);
+        let class = if size <= SMALL_MAX { class_of(size) } else { class_above(size) };
         let spare =
             self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
         if !spare.is_null() {
@@ -243,11 +269,11 @@ impl Thread {
             drop(guard);
             return self.exchange(class, size, full);
         }
-        if demand < 2 {
+        if demand < ROUNDED_FROM {
             return guard.take(size);
         }
         drop(guard);
-        self.refill_many(class, size, step, demand)
+        self.refill_many(class, size.max(class_size(class)), step, demand)
     }
 
     /// A bin that is empty but for what is parked sends every malloc here. Where that happens again and again, the class
@@ -294,8 +320,9 @@ impl Thread {
         // SAFETY: ours, and empty; `filled` stays below its capacity because no more than that is asked for.
         unsafe {
             let slots = Magazine::slots(magazine);
-            let wanted = 1usize << demand.min(7);
-            let count = wanted.min(Magazine::capacity(magazine));
+            let batch = if class < SPARES { usize::MAX } else { MEDIUM_BATCH.checked_div(size).unwrap_or(1).max(1) };
+            let wanted = (1usize << demand.min(7)).min(batch);
+            let count = wanted.min(room(class, Magazine::step(magazine)));
             let mut filled = 0;
             let taken = guard.take_many(size, count, &mut |chunk| {
                 *slots.add(filled) = chunk.user();
@@ -332,15 +359,13 @@ impl Thread {
         self.push_parked(newer);
     }
 
-    /// Pushes one pointer that was parked, proving it now where that wasn't done before.
+    /// Pushes one pointer that was parked, proving it now.
     pub fn push_parked(&mut self, user: *mut u8) {
         if user == SENTINEL {
             return;
         }
-        if self.cache.head.marks {
-            self.keep(proven(user as usize));
-        } else {
-            free::put_away(Some(self), user as usize);
+        if let Some(chunk) = free::prove_parked(self, user as usize) {
+            self.keep(chunk);
         }
     }
 

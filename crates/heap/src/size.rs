@@ -22,7 +22,7 @@ pub const MAX_REQUEST: usize = isize::MAX as usize;
 /// Largest chunk of an exact class.
 pub const SMALL_MAX: usize = 1024;
 /// Largest chunk that a thread's cache takes.
-pub const CACHED_MAX: usize = if cfg!(feature = "small-world") { 4096 } else { 32 * 1024 } - ALIGN;
+pub const CACHED_MAX: usize = if cfg!(feature = "small-world") { 4096 } else { 64 * 1024 };
 /// Largest chunk of the fast bins.
 pub const FAST_MAX: usize = 128;
 
@@ -30,10 +30,10 @@ pub const FAST_MAX: usize = 128;
 const STEPS: usize = 8;
 const SMALL_CLASSES: usize = SMALL_MAX / ALIGN + 1;
 /// Number of classes; class 0 and 1 stay empty, so that the class of a small chunk is its size over 16.
-pub const CLASSES: usize = SMALL_CLASSES + STEPS * 5;
+pub const CLASSES: usize = SMALL_CLASSES + STEPS * 6 + 1;
 
 const _: () = assert!(MIN_CHUNK >= HEADER + 2 * size_of::<usize>());
-const _: () = assert!(SMALL_MAX.is_power_of_two() && CACHED_MAX < SMALL_MAX << 5);
+const _: () = assert!(SMALL_MAX.is_power_of_two() && CACHED_MAX <= SMALL_MAX << 6);
 const _: () = assert!(FAST_MAX <= SMALL_MAX);
 
 /// The chunk size for a request, or `None` where no heap chunk is large enough.
@@ -47,13 +47,20 @@ pub fn chunk_size(request: usize) -> Option<usize> {
 
 /// The class that holds chunks of this size, which is at most `CACHED_MAX`.
 #[inline]
-pub fn class_of(size: usize) -> usize {
+pub const fn class_of(size: usize) -> usize {
     if size <= SMALL_MAX {
         return size / ALIGN;
     }
     let doubling = log2(size);
     let step = (size >> (doubling - 3)) & (STEPS - 1);
     SMALL_CLASSES + (doubling - log2(SMALL_MAX)) * STEPS + step
+}
+
+/// The lowest class above the exact ones all of whose chunks have at least this size, which is over `SMALL_MAX` and at most
+/// `CACHED_MAX`.
+#[inline]
+pub fn class_above(size: usize) -> usize {
+    class_of(size - ALIGN) + 1
 }
 
 /// Position of the highest set bit; 0 for 0. Unlike `ilog2`, it has no panic in it.

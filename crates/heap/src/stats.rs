@@ -112,8 +112,8 @@ pub fn each_size(index: usize, mut see: impl FnMut(Sizes)) {
             let mut range = Range::default();
             let mut magazine = store.depots.get(class).copied().unwrap_or(core::ptr::null_mut());
             while !magazine.is_null() {
-                for _ in 0..(*magazine).count {
-                    range.see(class * ALIGN);
+                for &mut user in crate::magazine::Magazine::users(magazine) {
+                    range.see(Chunk::from_user(user).size());
                 }
                 magazine = *<crate::magazine::Magazine as crate::sync::inbox::Item>::next(magazine);
             }

@@ -11,12 +11,13 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SENTINEL, SHARED, SMALL_LIMIT};
+use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
+use crate::chunk::SECRET;
 use crate::config;
-use crate::depot::DEPOTS;
 use crate::magazine::Magazine;
 use crate::meta;
 use crate::policy::POLICY;
+use crate::refill::SPARES;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
@@ -35,13 +36,13 @@ pub struct Thread {
     /// The magazine that each bin's position is in; null before the class is first used.
     pub magazines: [*mut Magazine; CLASSES],
     /// A full magazine of each small class, kept back so that a cache at the edge of full doesn't go to its arena each time.
-    pub spares: [*mut Magazine; DEPOTS],
+    pub spares: [*mut Magazine; SPARES],
     /// Nothing is parked, and every pointer is looked up.
     pub exact: bool,
     /// Times that a class asked for or gave away chunks: what its magazine's size follows.
     pub demand: [u8; CLASSES],
-    /// Times that a small class had chunks only because they were parked.
-    pub thin: [u8; DEPOTS],
+    /// Times that a class had chunks only because they were parked.
+    pub thin: [u8; CLASSES],
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
     pub arena: &'static Arena,
@@ -109,7 +110,6 @@ pub fn for_free() -> Option<&'static mut Thread> {
     if !others {
         return current();
     }
-    SHARED.store(true, Relaxed);
     let at = FREED.iter().position(|step| ptr::eq(head, &step.head));
     match FREED.get(at.map_or(0, |at| at + 1)) {
         Some(next) => {
@@ -133,9 +133,8 @@ fn attach() -> Option<&'static mut Thread> {
     if STAGE.load(Acquire) == 0 {
         return None;
     }
-    if RECORDS.fetch_add(1, Relaxed) > 0 {
-        SHARED.store(true, Relaxed);
-    }
+    let secret = SECRET.load(Relaxed);
+    let key = key_of(secret, RECORDS.fetch_add(1, Relaxed));
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
         if unused.is_null() {
@@ -152,13 +151,13 @@ fn attach() -> Option<&'static mut Thread> {
     // SAFETY: memory of the right size that is ours alone.
     let thread = unsafe {
         record.write(Thread {
-            cache: Cache { head: Head::new(record, SMALL_LIMIT), bins: [const { Bin::NONE }; CLASSES] },
+            cache: Cache { head: Head::new(record, SMALL_LIMIT, secret, key), bins: [const { Bin::NONE }; CLASSES] },
             facade: Refusing::new(record),
             exact: true,
             magazines: [ptr::null_mut(); CLASSES],
-            spares: [ptr::null_mut(); DEPOTS],
+            spares: [ptr::null_mut(); SPARES],
             demand: [0; CLASSES],
-            thin: [0; DEPOTS],
+            thin: [0; CLASSES],
             granted_bytes: 0,
             arena: arena::choose(),
             next: ptr::null_mut(),
@@ -172,6 +171,15 @@ fn attach() -> Option<&'static mut Thread> {
         Key::from_bits(key).set(record as usize);
     }
     Some(thread)
+}
+
+/// The key of the thread that is the `index`th to get a record: different for each, and telling nothing of the secret. The
+/// steps are those of SplitMix64 (Steele, Lea, Flood), each of which can be undone, so no two numbers meet.
+fn key_of(secret: u64, index: u32) -> usize {
+    let mixed = secret.wrapping_add(u64::from(index).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ mixed >> 31) as usize
 }
 
 /// The main arena, the secret and the settings: everything that the first chunk needs.
@@ -275,11 +283,9 @@ pub fn at_process_end() {
     }
 }
 
-/// The pointer that was parked unread and will be looked at next, where one waits.
-pub fn longest_unread() -> Option<usize> {
-    let head = &existing()?.cache.head;
-    let [_, older] = head.parked;
-    (older != SENTINEL && !head.marks).then_some(older as usize)
+/// Does this freed pointer wait for its header?
+pub fn has_parked(user: usize) -> bool {
+    existing().is_some_and(|thread| thread.cache.head.parked.contains(&(user as *mut u8)))
 }
 
 /// May headers be read without a look-up?

@@ -1,5 +1,5 @@
-//! free's fast path reads the header of the pointer it is given. Where that pointer leads to no memory at all, the kernel
-//! answers with SIGSEGV inside of free; this handler turns it into our one line. It is put in place when the first thread
+//! free's fast path writes to where the pointer leads that it is given, and later reads the header there. Where that is no
+//! memory, or none that may be written, the kernel answers with SIGSEGV inside of free; this handler turns it into our one line. It is put in place when the first thread
 //! gets onto the fast path, and only if nobody else handles the signal then. Any other fault gets its default effect
 //! back and happens again.
 
@@ -16,9 +16,10 @@ extern "C" fn on_fault(_: c_int, info: *const u8, context: *const u8) {
     // SAFETY: the kernel's own arguments.
     let (is_fault, touched) = unsafe { arch::read_fault(info, context) };
     if let Some((address, argument)) = touched.filter(|_| is_fault) {
-        // The header lies 8 bytes before the pointer. Where the kernel tells no address, it was the pointer parked unread, or
-        // the one just given.
-        let user = if address != 0 { (address & !7) + 8 } else { thread::longest_unread().unwrap_or(argument) };
+        // A parked pointer's header lies 8 bytes before it. All else is the key's place, which the pointer just given leads to;
+        // where no program can have that address, the kernel tells none.
+        let behind = (address & !7) + 8;
+        let user = if thread::has_parked(behind) { behind } else { argument };
         if mapped::look_up(user) == mapped::Known::Freed {
             heap_free::report_unmapped("free", user);
         }
