@@ -9,8 +9,10 @@ use crate::meta;
 use crate::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use crate::sync::inbox::Item;
 
+/// Lengths that a magazine can have.
+pub const STEPS: usize = 3;
 /// A magazine's capacity in slots comes in three steps; with the four words in front each fills whole cache lines.
-pub const CAPACITIES: [usize; 3] = if cfg!(feature = "small-world") { [4, 4, 12] } else { [4, 28, 124] };
+pub const CAPACITIES: [usize; STEPS] = if cfg!(feature = "small-world") { [4, 4, 12] } else { [4, 28, 124] };
 
 #[repr(C)]
 pub struct Magazine {
@@ -82,7 +84,7 @@ pub fn capacity_of(step: usize) -> usize {
 }
 
 /// Empty magazines by step, guarded by the records' lock.
-static EMPTY: [AtomicPtr<Magazine>; 3] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 3];
+static EMPTY: [AtomicPtr<Magazine>; STEPS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; STEPS];
 
 /// An empty magazine; null where there is no memory.
 pub fn take(step: usize) -> *mut Magazine {

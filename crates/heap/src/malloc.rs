@@ -38,6 +38,13 @@ fn take_medium(request: usize) -> *mut u8 {
     unsafe { cache::take_medium_from(arch::word(), request) }
 }
 
+/// From the thread's cache, if it has a chunk.
+pub fn quickly(request: usize) -> Option<Allocated> {
+    let user = cache::take(request);
+    let user = if user.is_null() { take_medium(request) } else { user };
+    (!user.is_null()).then_some(Allocated { user, zero: false })
+}
+
 #[cold]
 #[inline(never)]
 fn malloc_slowest(request: usize) -> *mut u8 {
@@ -50,16 +57,7 @@ fn malloc_slowest(request: usize) -> *mut u8 {
 /// As `malloc`, for `count * size` bytes, all zero. Memory that came from the kernel a moment ago is zero already.
 pub fn calloc(count: usize, size: usize) -> *mut u8 {
     let Some(request) = count.checked_mul(size) else { return no_memory() };
-    let mut user = cache::take(request);
-    if user.is_null() {
-        user = take_medium(request);
-    }
-    if !user.is_null() {
-        // SAFETY: the chunk holds at least the request.
-        unsafe { ptr::write_bytes(user, 0, request) };
-        return user;
-    }
-    match allocate(request, Call::Calloc) {
+    match quickly(request).or_else(|| allocate(request, Call::Calloc)) {
         Some(Allocated { user, zero: true }) => user,
         Some(Allocated { user, zero: false }) => {
             // SAFETY: as above.

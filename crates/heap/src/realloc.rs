@@ -2,7 +2,8 @@
 //! without copying; only otherwise it copies.
 
 use crate::arena;
-use crate::chunk::Chunk;
+use crate::cache;
+use crate::chunk::{Chunk, State};
 use crate::free::{self, Live};
 use crate::malloc::{self, no_memory};
 use crate::mapped;
@@ -28,10 +29,12 @@ pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
         unsafe { free::free(user) };
         return ptr::null_mut();
     }
-    let resized = match free::live("realloc", user as usize) {
+    let (usable, resized) = match free::live("realloc", user as usize) {
         _ if request > MAX_REQUEST => return no_memory(),
-        Live::Heap(chunk) => in_heap(chunk, request),
-        Live::Mapped { base, length } => in_mapping(user as usize, base, length, request),
+        Live::Heap(chunk) => (chunk.size() - OVERHEAD, in_heap(chunk, request)),
+        Live::Mapped { base, length } => {
+            (mapped::usable(user as usize, base, length), in_mapping(user as usize, base, length, request))
+        }
     };
     match resized {
         Some(user) => {
@@ -39,7 +42,7 @@ pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
             user as *mut u8
         }
         // SAFETY: as the caller promises.
-        None => unsafe { elsewhere(user, request) },
+        None => unsafe { elsewhere(user, usable, request) },
     }
 }
 
@@ -61,11 +64,17 @@ fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
         if old - size >= MIN_CHUNK {
             with_home(chunk, |store| store.shorten(chunk, size))?;
         }
-    } else if !with_home(chunk, |store| store.lengthen(chunk, size)).unwrap_or(false) {
+    } else if !may_lengthen(chunk) || !with_home(chunk, |store| store.lengthen(chunk, size)).unwrap_or(false) {
         return None;
     }
     probe::resized(old, chunk.size());
     Some(chunk.user())
+}
+
+/// Is it worth taking the lock to look for room behind a chunk? What the header there says may change at any moment, so this is
+/// a guess; but one that is in use or cached now would have to be freed and merged just in between.
+fn may_lengthen(chunk: Chunk) -> bool {
+    !matches!(chunk.next().state(), Some(State::Live | State::Cached | State::Fast))
 }
 
 /// Works on a live chunk in its own arena. `None` where this thread is in that arena already.
@@ -85,13 +94,19 @@ fn in_mapping(user: usize, base: usize, length: usize, request: usize) -> Option
     Some(moved)
 }
 
-unsafe fn elsewhere(user: *mut u8, request: usize) -> *mut u8 {
-    let Some(new) = malloc::allocate(request, Call::Realloc) else { return no_memory() };
-    let kept = free::usable("realloc", user).min(request);
+/// Copies into a new chunk what the old one, of `usable` bytes, holds.
+unsafe fn elsewhere(user: *mut u8, usable: usize, request: usize) -> *mut u8 {
+    let Some(new) = malloc::quickly(request).or_else(|| malloc::allocate(request, Call::Realloc)) else {
+        return no_memory();
+    };
     probe::given_up(|| free::length(user as usize));
-    // SAFETY: two live chunks, each at least `kept` bytes long. memmove, although they don't overlap: a library's memcpy without
-    // a version binds to glibc's oldest, which doesn't choose by the processor.
-    unsafe { ptr::copy(user, new.user, kept) };
-    free::put_away(thread::current(), user as usize);
+    // SAFETY: two live chunks, each at least that many bytes long. memmove, although they don't overlap: a library's memcpy
+    // without a version binds to glibc's oldest, which doesn't choose by the processor. The old one was proven.
+    unsafe {
+        ptr::copy(user, new.user, usable.min(request));
+        if !cache::park(user) {
+            free::put_away(thread::current(), user as usize);
+        }
+    }
     new.user
 }

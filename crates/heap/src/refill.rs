@@ -140,11 +140,33 @@ impl Thread {
         true
     }
 
+    /// An empty magazine; null where there is no memory.
+    fn take_empty(&mut self, step: usize) -> *mut Magazine {
+        match self.empties.get_mut(step) {
+            Some(kept) if !kept.is_null() => core::mem::replace(kept, ptr::null_mut()),
+            _ => magazine::take(step),
+        }
+    }
+
+    /// Puts an empty magazine away: one of each length stays at hand, so that exchanging magazines meets no common lock.
+    ///
+    /// # Safety
+    /// The magazine is the caller's, and from here on nobody's.
+    unsafe fn put_empty(&mut self, magazine: *mut Magazine) {
+        // SAFETY: as the caller promises.
+        let step = unsafe { Magazine::step(magazine) };
+        match self.empties.get_mut(step) {
+            Some(kept) if kept.is_null() => *kept = magazine,
+            // SAFETY: as above.
+            _ => unsafe { magazine::put(magazine) },
+        }
+    }
+
     #[cold]
     fn make_room(&mut self, class: usize) {
         let is_used = self.magazines.get(class).is_some_and(|magazine| !magazine.is_null());
         if !is_used {
-            let empty = magazine::take(0);
+            let empty = self.take_empty(0);
             self.load(class, empty, 0);
         } else if class >= SPARES {
             self.give_half(class);
@@ -156,7 +178,7 @@ impl Thread {
                 unsafe { arena::send_magazine_home(spare, self.arena, thread::owner()) };
             }
             let step = self.next_step(class);
-            let empty = magazine::take(step);
+            let empty = self.take_empty(step);
             self.load(class, empty, 0);
         }
     }
@@ -229,7 +251,7 @@ impl Thread {
         let step = self.next_step(class);
         let old = self.unload(class);
         // SAFETY: a class that is full has a magazine; it may have come from a thread with more demand.
-        let larger = magazine::take(step.max(unsafe { Magazine::step(old) }));
+        let larger = self.take_empty(step.max(unsafe { Magazine::step(old) }));
         let (rest, given) = if larger.is_null() { (old, ptr::null_mut()) } else { (larger, old) };
         // SAFETY: two magazines of ours, or one, which then has all; `count` slots of the old one are filled, and the other is
         // at least as large.
@@ -311,7 +333,7 @@ impl Thread {
         let old = self.unload(class);
         // SAFETY: an empty magazine of ours, or none.
         let keeps = unsafe { !old.is_null() && Magazine::step(old) >= step };
-        let magazine = if keeps { old } else { magazine::take(step) };
+        let magazine = if keeps { old } else { self.take_empty(step) };
         let magazine = if magazine.is_null() { old } else { magazine };
         let mut guard = self.arena.lock(thread::owner())?;
         if magazine.is_null() {
@@ -333,7 +355,7 @@ impl Thread {
             core::slice::from_raw_parts_mut(slots, filled).reverse();
             self.load(class, magazine, filled);
             if magazine != old && !old.is_null() {
-                magazine::put(old);
+                self.put_empty(old);
             }
             taken
         }
@@ -345,7 +367,7 @@ impl Thread {
         // SAFETY: both magazines are ours.
         unsafe {
             if !empty.is_null() {
-                magazine::put(empty);
+                self.put_empty(empty);
             }
             self.load(class, full, (*full).count as usize);
         }
@@ -388,6 +410,13 @@ impl Thread {
                     // SAFETY: ours, with its count and class written.
                     unsafe { arena::send_magazine_home(magazine, self.arena, thread::owner()) };
                 }
+            }
+        }
+        for step in 0..magazine::STEPS {
+            let kept = self.empties.get_mut(step).map_or(ptr::null_mut(), |m| core::mem::replace(m, ptr::null_mut()));
+            if !kept.is_null() {
+                // SAFETY: ours, and empty.
+                unsafe { magazine::put(kept) };
             }
         }
     }

@@ -111,13 +111,18 @@ impl Store {
         if let Some(taken) = self.take_cut(size, count, more) {
             return Some(taken);
         }
-        if self.fast.count > 0 || self.depot_bytes > self.system_bytes / 8 {
+        if self.has_unmerged() {
             self.consolidate();
             if let Some(taken) = self.take_cut(size, count, more) {
                 return Some(taken);
             }
         }
         if top::grow(self, size) { self.take_top(size, count, more) } else { None }
+    }
+
+    /// Is there so much that was freed and not merged that it should be, before the kernel is asked?
+    fn has_unmerged(&self) -> bool {
+        self.fast.count > 0 || self.depot_bytes > self.system_bytes / 32
     }
 
     /// Steps 3 and 4: the lists that hold this very size.
@@ -361,7 +366,9 @@ impl Store {
             Some(State::Top) => {
                 let need = size - old;
                 if self.top_size() < need + MIN_CHUNK {
-                    let fits = size < POLICY.mmap_threshold.load(Relaxed) && top::grow(self, need);
+                    // Where there is something to merge, moving finds room without the kernel.
+                    let may_grow = !self.has_unmerged() && size < POLICY.mmap_threshold.load(Relaxed);
+                    let fits = may_grow && top::grow(self, need);
                     // Growing may have closed the heap and begun another elsewhere.
                     if !fits || self.top != next.address() || self.top_size() < need + MIN_CHUNK {
                         return false;

@@ -14,7 +14,7 @@ use crate::arena::{self, Arena};
 use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
-use crate::magazine::Magazine;
+use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::refill::SPARES;
@@ -37,6 +37,8 @@ pub struct Thread {
     pub magazines: [*mut Magazine; CLASSES],
     /// A full magazine of each small class, kept back so that a cache at the edge of full doesn't go to its arena each time.
     pub spares: [*mut Magazine; SPARES],
+    /// An empty magazine of each step, kept back.
+    pub empties: [*mut Magazine; STEPS],
     /// Nothing is parked, and every pointer is looked up.
     pub exact: bool,
     /// Times that a class asked for or gave away chunks: what its magazine's size follows.
@@ -156,6 +158,7 @@ fn attach() -> Option<&'static mut Thread> {
             exact: true,
             magazines: [ptr::null_mut(); CLASSES],
             spares: [ptr::null_mut(); SPARES],
+            empties: [ptr::null_mut(); STEPS],
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             granted_bytes: 0,
