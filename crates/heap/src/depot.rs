@@ -89,9 +89,8 @@ impl Store {
     /// The magazine is the caller's, and from here on the store's.
     pub unsafe fn depot_put(&mut self, magazine: *mut Magazine) {
         // SAFETY: as the caller promises.
-        let (class, count, bytes) = unsafe {
-            ((*magazine).class as usize, (*magazine).count as usize, (*magazine).units as usize * ALIGN)
-        };
+        let (class, count, bytes) =
+            unsafe { ((*magazine).class as usize, (*magazine).count as usize, (*magazine).units as usize * ALIGN) };
         let Some(head) = self.depots.get_mut(class) else {
             return self.empty_unsorted(magazine);
         };

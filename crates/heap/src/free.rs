@@ -42,10 +42,16 @@ pub unsafe fn free_sized(call: &'static str, user: *mut u8, size: usize) {
 #[cold]
 #[inline(never)]
 fn free_sized_slow(call: &'static str, user: *mut u8, size: usize) {
-    if !user.is_null() {
-        check_size(call, user, size);
-        free_slow(user);
+    if user.is_null() {
+        return;
     }
+    let chunk = Chunk::from_user(user as usize);
+    let is_right = || home_of(user as usize).is_some() && chunk.is(State::Live) && could_be(size, chunk.size());
+    if !thread::is_on_fast_path() || !is_right() {
+        check_size(call, user, size);
+    }
+    // SAFETY: as the caller of `free_sized` promises.
+    unsafe { free(user) }
 }
 
 /// Could a chunk of this many bytes have been made for a request of `size`? It may be longer than the request needs by a

@@ -94,7 +94,8 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
             let user = unsafe { cache::take_from(&raw mut thread.cache.head, request) };
             let is_medium = user.is_null() && (SMALL_LIMIT..POLICY.mmap_threshold.load(Relaxed)).contains(&request);
             // SAFETY: as above.
-            let user = if is_medium { unsafe { cache::take_medium_from(&raw mut thread.cache.head, request) } } else { user };
+            let user =
+                if is_medium { unsafe { cache::take_medium_from(&raw mut thread.cache.head, request) } } else { user };
             if !user.is_null() {
                 probe::allocated(call, || crate::free::length(user as usize));
                 return Some(Allocated { user, zero: false });

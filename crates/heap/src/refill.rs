@@ -5,7 +5,7 @@
 //! `CLASS_BYTES`, and for all that is more than the smallest magazines by `THREAD_BYTES`.
 
 use crate::arena;
-use crate::cache::{NO_SLOT, SENTINEL, SMALL_LIMIT};
+use crate::cache::{NO_SLOT, SENTINEL};
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::free;
@@ -302,11 +302,12 @@ impl Thread {
     /// gets a few chunks more, so that parking and popping no longer meet.
     pub fn thicken(&mut self, request: usize) {
         const OFTEN: u8 = 16;
-        if self.cache.head.parked == [SENTINEL; 2] || request >= SMALL_LIMIT {
+        if self.cache.head.parked == [SENTINEL; 2] || request > CACHED_MAX - OVERHEAD {
             return;
         }
         let Some(size) = chunk_size(request) else { return };
-        let class = class_of(size);
+        let class = if size <= SMALL_MAX { class_of(size) } else { class_above(size) };
+        let size = size.max(class_size(class));
         let Some(thin) = self.thin.get_mut(class) else { return };
         *thin += 1;
         if *thin < OFTEN {

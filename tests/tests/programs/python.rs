@@ -16,7 +16,7 @@ const MODULES: [&str; 8] = [
     "test_multiprocessing_fork",
 ];
 
-/// Runs the modules in one worker and checks that every case that they list was run.
+/// Runs the modules, each in a worker of its own, and checks that every case that they list was run.
 fn own_tests(trial: Trial, allocator: &str) {
     let where_tests =
         run(trial.plain(PYTHON).args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"])).ok();
@@ -27,19 +27,35 @@ fn own_tests(trial: Trial, allocator: &str) {
     let listed = run(trial.plain(PYTHON).args(["-m", "test", "--list-cases"]).args(MODULES)).ok();
     let cases = listed.out.lines().filter(|line| !line.is_empty()).count();
     assert!(cases > 1000, "{listed:#?}");
-
-    let mut command = trial.on(PYTHON);
-    command.env("PYTHONMALLOC", allocator).args(["-m", "test", "-v", "-j1", "--timeout", "250"]).args(MODULES);
-    let ran = run_within(&mut command, LIMIT * 2).ok();
-    let run_cases: usize =
-        ran.out.lines().filter_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok()).sum();
-    assert_eq!(run_cases, cases, "cases run against cases listed: {ran:#?}");
-    for module in MODULES {
-        assert!(ran.out.contains(&format!("{module} passed")), "{module} did not pass: {ran:#?}");
-    }
-    assert!(ran.out.contains("All 8 tests OK."), "{ran:#?}");
-    assert!(!ran.out.contains("heapglass: ") && !ran.err.contains("heapglass: "), "Heapglass complained: {ran:#?}");
+    assert_eq!(MODULES.iter().map(|module| passes(&trial, allocator, module)).sum::<usize>(), cases);
     trial.proved(&["python3*"]);
+}
+
+/// Runs one module, which has to pass; returns its number of cases. Some of Python's cases measure time and fail on a busy
+/// machine, whatever the allocator: a module with a failed case is run once more. A crash, a hang or a word from
+/// Heapglass gets no second chance.
+fn passes(trial: &Trial, allocator: &str, module: &str) -> usize {
+    let mut again = false;
+    loop {
+        let mut command = trial.on(PYTHON);
+        command.env("PYTHONMALLOC", allocator).args(["-m", "test", "-v", "-j1", "--timeout", "250", module]);
+        let ran = run_within(&mut command, LIMIT);
+        let all = format!("{}{}", ran.out, ran.err);
+        let told = |text: &str| all.lines().filter(|line| line.contains(text)).collect::<Vec<_>>().join("\n");
+        assert_eq!(told("heapglass: "), "", "Heapglass complained in {module}");
+        if ran.code == Some(0) {
+            assert!(all.contains(&format!("{module} passed")) && all.contains("1 test OK."), "{module}: {ran:#?}");
+            let counts =
+                ran.out.lines().filter_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<usize>().ok());
+            return counts.sum::<usize>();
+        }
+        let failed = [told("FAIL: "), told("ERROR: ")].concat();
+        eprintln!("{module} on PYTHONMALLOC={allocator}: {failed}");
+        let is_failed_case = ran.code == Some(2) && !failed.is_empty();
+        let crashed = ["Fatal Python error", "crashed", "Timeout (", "timed out", "died with"].map(&told).concat();
+        assert!(is_failed_case && crashed.is_empty() && !again, "{module} did not pass: {failed}\n{crashed}\n{ran:#?}");
+        again = true;
+    }
 }
 
 #[test]
