@@ -21,11 +21,11 @@ pub const HOT: [Hot; 8] = [
     hot("malloc, free, 32 bytes", "malloc", 32, false, 63.0),
     hot("malloc, free, 32 bytes, after a second thread", "malloc", 32, true, 63.0),
     hot("malloc, free, 1,000 bytes", "malloc", 1000, false, 63.0),
-    hot("malloc, free, 2,000 bytes", "malloc", 2000, false, 569.0),
+    hot("malloc, free, 2,000 bytes", "malloc", 2000, false, 99.0),
     hot("new, sized delete, 32 bytes", "new", 32, false, 59.0),
     hot("new, sized delete, 32 bytes, after a second thread", "new", 32, true, 59.0),
-    hot("calloc, free, 32 bytes", "calloc", 32, false, 83.0),
-    hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 336.0),
+    hot("calloc, free, 32 bytes", "calloc", 32, false, 95.0),
+    hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 346.0),
 ];
 
 /// A count that lies so far below its ceiling is worth a word.
