@@ -1,10 +1,13 @@
 //! The project's own commands: `cargo xtask test` runs everything that is checked, `cargo xtask test NAME...` some steps of
-//! it, `cargo xtask list` names them; `cargo xtask rivals` builds other allocators to measure beside.
+//! it, `cargo xtask list` names them; `cargo xtask rivals` builds other allocators to measure beside, `cargo xtask measure` does so.
 
 #![deny(unsafe_code)]
 
+mod callgrind;
 mod cargo;
+mod counts;
 mod edges;
+mod measure;
 mod no_c;
 mod rivals;
 mod steps;
@@ -19,13 +22,25 @@ const USAGE: &str = "\
 cargo xtask test            run every step
 cargo xtask test NAME...    run these steps (and the build, where they need it)
 cargo xtask list            name the steps
-cargo xtask rivals          build other allocators into target/rivals";
+cargo xtask rivals          build other allocators into target/rivals
+cargo xtask measure         name what can be measured beside other allocators
+cargo xtask measure NAME... measure it, and print it in Markdown";
 
 /// What a step says when it fails; what it ran has printed the rest.
 type Outcome = Result<(), String>;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root").to_path_buf()
+}
+
+fn ended(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -44,13 +59,8 @@ fn main() -> ExitCode {
             steps.iter().for_each(|step| println!("{:<28}{}", step.name, step.about));
             ExitCode::SUCCESS
         }
-        ["rivals"] => match rivals::run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("xtask: {why}");
-                ExitCode::FAILURE
-            }
-        },
+        ["rivals"] => ended(rivals::run()),
+        ["measure", names @ ..] => ended(measure::run(names)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

@@ -78,6 +78,11 @@ pub fn allow(command: &mut Command) -> &mut Command {
     if can_install() { command } else { command.env(LEAVE_OUT, "1") }
 }
 
+/// Is it missing where it can't be installed?
+pub fn left_out(program: &str) -> bool {
+    find(program).is_none() && !can_install()
+}
+
 fn can_install() -> bool {
     fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0) && find("apt-get").is_some()
 }

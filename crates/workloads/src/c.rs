@@ -4,12 +4,13 @@
 //! # Safety
 //!
 //! Every owner here holds a pointer that came from malloc, calloc or realloc, was never given to anybody else, and is freed
-//! exactly once, by `drop`. `black_box` on each new pointer keeps the compiler, which knows malloc, from removing pairs.
+//! exactly once, by `drop`. `seen` keeps the compiler, which knows malloc, from removing pairs.
 
-use std::hint::black_box;
+use std::arch::asm;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 
 // SAFETY: the C library's own declarations; asking for memory needs nothing of the caller.
 unsafe extern "C" {
@@ -17,6 +18,16 @@ unsafe extern "C" {
     safe fn calloc(count: usize, size: usize) -> *mut u8;
     fn realloc(p: *mut u8, size: usize) -> *mut u8;
     fn free(p: *mut u8);
+    fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+}
+
+/// Processor time that this process has used.
+pub fn cpu_time() -> Duration {
+    const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
+    let mut time = [0; 2];
+    // SAFETY: a timespec is two words on 64-bit Linux. The call can't fail for this clock.
+    unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    Duration::new(time[0] as u64, time[1] as u32)
 }
 
 fn held(p: *mut u8) -> NonNull<u8> {
@@ -26,10 +37,19 @@ fn held(p: *mut u8) -> NonNull<u8> {
 }
 
 fn there(p: *mut u8) -> NonNull<u8> {
-    NonNull::new(black_box(p)).unwrap_or_else(|| {
+    NonNull::new(seen(p)).unwrap_or_else(|| {
         eprintln!("heapglass-workloads: no memory");
         std::process::exit(1)
     })
+}
+
+/// The same pointer, but the compiler must believe that somebody has seen it. Stays in its register, where
+/// `std::hint::black_box` would go through memory, which takes as long as half of a fast malloc.
+#[inline(always)]
+fn seen(mut p: *mut u8) -> *mut u8 {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) p, options(nostack, preserves_flags)) };
+    p
 }
 
 /// # Safety
@@ -64,7 +84,30 @@ impl Block {
     #[inline]
     pub fn new(size: usize) -> Block {
         let size = size.max(Block::WORD);
-        let p = held(malloc(size));
+        Block::fresh(malloc(size), size)
+    }
+
+    /// As `new`, with the time right before malloc and right after.
+    #[inline]
+    pub fn new_between<T>(size: usize, now: impl Fn() -> T) -> (Block, [T; 2]) {
+        let size = size.max(Block::WORD);
+        let before = now();
+        let p = malloc(size);
+        let after = now();
+        (Block::fresh(p, size), [before, after])
+    }
+
+    /// Frees, with the time right before and right after.
+    #[inline]
+    pub fn free_between<T>(self, now: impl Fn() -> T) -> [T; 2] {
+        let before = now();
+        drop(self);
+        [before, now()]
+    }
+
+    #[inline]
+    fn fresh(p: *mut u8, size: usize) -> Block {
+        let p = held(p);
         // SAFETY: there are `size` bytes, at least a word, aligned to it.
         unsafe {
             p.as_ptr().add(size - 1).write(0);
@@ -77,6 +120,17 @@ impl Block {
     pub fn size(&self) -> usize {
         // SAFETY: `new` and `resize` wrote it, nothing overwrites it.
         unsafe { self.0.cast::<usize>().read() }
+    }
+
+    /// Writes what `new` writes, once more.
+    #[inline]
+    pub fn rewrite(&mut self) {
+        let size = self.size();
+        // SAFETY: as in `new`; volatile, since nothing changes by it.
+        unsafe {
+            self.0.add(size - 1).write_volatile(0);
+            self.0.cast::<usize>().write_volatile(size);
+        }
     }
 
     /// Writes behind the first word, one byte each `stride`.
@@ -102,6 +156,13 @@ impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: this is its only owner.
         unsafe { let_go(self.0) };
+    }
+}
+
+/// Leaves blocks to the end of the process, which takes them back faster. A test has no such end.
+pub fn leave(blocks: Vec<Block>) {
+    if !cfg!(test) {
+        std::mem::forget(blocks);
     }
 }
 

@@ -8,8 +8,12 @@ mod aging;
 mod bignum;
 #[allow(unsafe_code)]
 mod c;
+#[allow(unsafe_code)]
+mod clock;
+mod growth;
 mod handing;
 mod large;
+mod latency;
 mod replace;
 mod server;
 mod sharing;
@@ -22,12 +26,13 @@ use work::{Outcome, Setup};
 
 const USAGE: &str = "\
 heapglass-workloads list
-heapglass-workloads NAME [--threads N] [--seed S] [--scale F] [--live N]
+heapglass-workloads NAME [--threads N] [--seed S] [--scale F] [--live N] [--size N]
 
   --threads  in place of the workload's own number
   --seed     of the random numbers (1)
   --scale    times the operations (1)
-  --live     objects alive at a time, where the workload keeps a table (replace, server, handing)";
+  --live     objects alive at a time, where the workload keeps a table (replace, server, handing, growth, touch, latency)
+  --size     bytes of each object, of pair alone (32)";
 
 struct Workload {
     name: &'static str,
@@ -40,10 +45,13 @@ const fn workload(name: &'static str, threads: usize, run: fn(&Setup) -> Outcome
     Workload { name, about, threads, run }
 }
 
-const ALL: [Workload; 19] = [
+const ALL: [Workload; 22] = [
     workload("pair", 1, replace::pair, "malloc and free of 32 bytes, nothing between"),
     workload("replace", 1, replace::replace, "random replacement in a table, Pareto sizes"),
     workload("replace2", 2, replace::replace, "the same by two threads"),
+    workload("growth", 1, growth::growth, "random replacement of 16 to 64 bytes, for tables of any length"),
+    workload("touch", 1, growth::touch, "the memory that growth touches, without malloc and free"),
+    workload("latency", 1, latency::run, "how long each malloc and each free takes, as percentiles"),
     workload("mix", 1, replace::mix, "batches freed first in, last in, or in part"),
     workload("server", 2, server::server, "threads replace at random and pass their tables on"),
     workload("phases", 2, server::phases, "threads die and leave objects to the next phase"),
@@ -76,7 +84,9 @@ fn main() -> ExitCode {
         }
         [name, options @ ..] => match parse(name, options) {
             Ok((workload, setup)) => {
-                println!("{}", line(workload.name, &setup, &(workload.run)(&setup)));
+                let outcome = (workload.run)(&setup);
+                println!("{}", line(workload.name, &setup, &outcome));
+                outcome.notes.iter().for_each(|note| println!("{note}"));
                 ExitCode::SUCCESS
             }
             Err(why) => {
@@ -94,7 +104,7 @@ fn main() -> ExitCode {
 fn parse(name: &str, options: &[&str]) -> Result<(&'static Workload, Setup), String> {
     let unknown = || format!("there is no workload {name}; `heapglass-workloads list` names them");
     let workload = ALL.iter().find(|w| w.name == name).ok_or_else(unknown)?;
-    let mut setup = Setup { threads: workload.threads, seed: 1, scale: 1.0, live: None };
+    let mut setup = Setup { threads: workload.threads, seed: 1, scale: 1.0, live: None, size: None };
     let mut rest = options.iter();
     while let Some(option) = rest.next() {
         let value = rest.next().ok_or_else(|| format!("{option} wants a value\n{USAGE}"))?;
@@ -103,6 +113,7 @@ fn parse(name: &str, options: &[&str]) -> Result<(&'static Workload, Setup), Str
             "--threads" => setup.threads = value.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?,
             "--seed" => setup.seed = value.parse().map_err(|_| wrong())?,
             "--scale" => setup.scale = value.parse().ok().filter(|f| *f > 0.0).ok_or_else(wrong)?,
+            "--size" => setup.size = Some(value.parse().map_err(|_| wrong())?),
             "--live" => setup.live = Some(value.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?),
             _ => return Err(format!("there is no option {option}\n{USAGE}")),
         }
@@ -112,10 +123,11 @@ fn parse(name: &str, options: &[&str]) -> Result<(&'static Workload, Setup), Str
 
 fn line(name: &str, setup: &Setup, outcome: &Outcome) -> String {
     let (operations, seconds) = (outcome.tally.operations, outcome.elapsed.as_secs_f64());
+    let cpu = outcome.cpu.as_secs_f64();
     let each = seconds * 1e9 / operations.max(1) as f64;
     let (threads, checksum) = (setup.threads, outcome.tally.checksum);
     format!(
-        "{name} threads={threads} operations={operations} seconds={seconds:.4} ns/operation={each:.2} checksum={checksum:016x}"
+        "{name} threads={threads} operations={operations} seconds={seconds:.4} cpu={cpu:.4} ns/operation={each:.2} checksum={checksum:016x}"
     )
 }
 
@@ -132,7 +144,7 @@ mod tests {
         for workload in &ALL {
             for threads in [workload.threads, 3] {
                 let run = |seed| {
-                    let setup = Setup { threads, seed, scale: 0.001, live: None };
+                    let setup = Setup { threads, seed, scale: 0.001, live: None, size: None };
                     let tally = (workload.run)(&setup).tally;
                     assert_eq!(COUNT.load(Ordering::SeqCst), 0, "{}: objects are left", workload.name);
                     assert!(tally.operations > 0, "{}", workload.name);

@@ -6,7 +6,8 @@ use crate::work::{Outcome, Pareto, Setup, Tally, together};
 /// The shortest program that asks: what an allocator's fast path costs when all it needs is in the first cache.
 pub fn pair(setup: &Setup) -> Outcome {
     let rounds = setup.share(150_000_000);
-    let work = |_, ()| Tally { operations: rounds, checksum: (0..rounds).map(|_| malloc_and_free(32)).sum() };
+    let size = setup.size.unwrap_or(32);
+    let work = |_, ()| Tally { operations: rounds, checksum: (0..rounds).map(|_| malloc_and_free(size)).sum() };
     together(setup, |_| (), work)
 }
 

@@ -1,5 +1,6 @@
 //! What every workload is given and gives back, its random numbers, and threads that start together.
 
+use crate::c::cpu_time;
 use std::ops::AddAssign;
 use std::sync::Barrier;
 use std::thread;
@@ -13,6 +14,8 @@ pub struct Setup {
     pub scale: f64,
     /// Objects alive at a time, over all threads, where a workload keeps a table of them.
     pub live: Option<usize>,
+    /// Bytes of each object, where they are all the same.
+    pub size: Option<usize>,
 }
 
 impl Setup {
@@ -62,16 +65,22 @@ impl AddAssign for Tally {
 pub struct Outcome {
     pub tally: Tally,
     pub elapsed: Duration,
+    /// Of all threads together, in the same time.
+    pub cpu: Duration,
+    /// Lines to print below the first.
+    pub notes: Vec<String>,
 }
 
 pub fn timed(work: impl FnOnce() -> Tally) -> Outcome {
-    let start = Instant::now();
+    let begun = Moment::now();
     let tally = work();
-    Outcome { tally, elapsed: start.elapsed() }
+    let (elapsed, cpu) = span(std::iter::once((begun, Moment::now())));
+    Outcome { tally, elapsed, cpu, notes: Vec::new() }
 }
 
-/// The same work by each thread, who prepares first; time runs from when all are ready until the last one ends. One thread
-/// alone is the program's first, so that a program without threads is measured as one.
+/// The same work by each thread, who prepares first; time runs from when the first one begins until the last one ends. The
+/// threads take it themselves: on a busy machine somebody who waits for them would wake up late. One thread alone is the
+/// program's first, so that a program without threads is measured as one.
 pub fn together<S>(
     setup: &Setup,
     prepare: impl Fn(usize) -> S + Sync,
@@ -81,7 +90,7 @@ pub fn together<S>(
         let state = prepare(0);
         return timed(|| work(0, state));
     }
-    let ready = Barrier::new(setup.threads + 1);
+    let ready = Barrier::new(setup.threads);
     thread::scope(|scope| {
         let (ready, prepare, work) = (&ready, &prepare, &work);
         let threads: Vec<_> = (0..setup.threads)
@@ -89,17 +98,43 @@ pub fn together<S>(
                 scope.spawn(move || {
                     let state = prepare(number);
                     ready.wait();
-                    work(number, state)
+                    let begun = Moment::now();
+                    let tally = work(number, state);
+                    (tally, begun, Moment::now())
                 })
             })
             .collect();
-        ready.wait();
-        timed(|| {
-            let mut all = Tally::default();
-            threads.into_iter().for_each(|thread| all += thread.join().expect("a thread of the workload"));
-            all
-        })
+        let done: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("a thread of the workload")).collect();
+        let mut tally = Tally::default();
+        done.iter().for_each(|(one, ..)| tally += *one);
+        let moments = done.iter().map(|(_, begun, ended)| (*begun, *ended));
+        let (elapsed, cpu) = span(moments);
+        Outcome { tally, elapsed, cpu, notes: Vec::new() }
     })
+}
+
+/// What the clock says, and how much processor time the process has used.
+#[derive(Clone, Copy)]
+struct Moment {
+    clock: Instant,
+    cpu: Duration,
+}
+
+impl Moment {
+    fn now() -> Moment {
+        Moment { clock: Instant::now(), cpu: cpu_time() }
+    }
+}
+
+/// From the first beginning to the last end.
+fn span(moments: impl Iterator<Item = (Moment, Moment)>) -> (Duration, Duration) {
+    let whole = |(from, to): (Moment, Moment), (begun, ended): (Moment, Moment)| {
+        let from = Moment { clock: from.clock.min(begun.clock), cpu: from.cpu.min(begun.cpu) };
+        let to = Moment { clock: to.clock.max(ended.clock), cpu: to.cpu.max(ended.cpu) };
+        (from, to)
+    };
+    let whole = moments.reduce(whole).map(|(from, to)| (to.clock - from.clock, to.cpu.saturating_sub(from.cpu)));
+    whole.unwrap_or_default()
 }
 
 /// Marsaglia's xorshift with Vigna's multiplier; the seed goes through splitmix first.
@@ -157,6 +192,15 @@ impl Pareto {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_goes_from_the_first_beginning_to_the_last_end() {
+        let (start, at) = (Instant::now(), Duration::from_millis);
+        let moment = |ms| Moment { clock: start + at(ms), cpu: at(ms / 10) };
+        let moments = [(moment(20), moment(60)), (moment(10), moment(40)), (moment(30), moment(90))];
+        assert_eq!(span(moments.into_iter()), (at(80), at(8)));
+        assert_eq!(span(std::iter::empty()), Default::default());
+    }
 
     #[test]
     fn numbers_stay_in_their_bounds_and_reach_them() {
