@@ -232,10 +232,12 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         if chunk.cookie() != live || *(away as *const usize) != key {
             return false;
         }
-        let bin = match size {
-            0..=SMALL_MAX => bin_of(head, size),
-            ..=CACHED_MAX => bin_at(head, class_of(size)),
-            _ => return false,
+        let bin = if size <= SMALL_MAX {
+            bin_of(head, size)
+        } else if size <= CACHED_MAX {
+            bin_at(head, class_of(size))
+        } else {
+            return false;
         };
         let top = (*bin).top;
         if top == (*bin).limit {

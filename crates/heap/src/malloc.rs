@@ -31,14 +31,19 @@ fn malloc_slow(request: usize) -> *mut u8 {
 
 /// From the classes that hold several sizes; null where it can't be had without more ado.
 fn take_medium(request: usize) -> *mut u8 {
-    if request < SMALL_LIMIT || request >= POLICY.mmap_threshold.load(Relaxed) {
+    if !is_medium(request) {
         return ptr::null_mut();
     }
     // SAFETY: the word is this thread's.
     unsafe { cache::take_medium_from(arch::word(), request) }
 }
 
+fn is_medium(request: usize) -> bool {
+    (SMALL_LIMIT..POLICY.mmap_threshold.load(Relaxed)).contains(&request)
+}
+
 /// From the thread's cache, if it has a chunk.
+#[inline(always)]
 pub fn quickly(request: usize) -> Option<Allocated> {
     let user = cache::take(request);
     let user = if user.is_null() { take_medium(request) } else { user };
@@ -90,12 +95,13 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     if let Some(thread) = &mut thread {
         if thread.is_facing() && !thread.exact {
             // Observed: the very steps of the fast path, so that addresses stay what they would be.
+            let head = &raw mut thread.cache.head;
             // SAFETY: the thread's own head.
-            let user = unsafe { cache::take_from(&raw mut thread.cache.head, request) };
-            let is_medium = user.is_null() && (SMALL_LIMIT..POLICY.mmap_threshold.load(Relaxed)).contains(&request);
-            // SAFETY: as above.
-            let user =
-                if is_medium { unsafe { cache::take_medium_from(&raw mut thread.cache.head, request) } } else { user };
+            let mut user = unsafe { cache::take_from(head, request) };
+            if user.is_null() && is_medium(request) {
+                // SAFETY: as above.
+                user = unsafe { cache::take_medium_from(head, request) };
+            }
             if !user.is_null() {
                 probe::allocated(call, || crate::free::length(user as usize));
                 return Some(Allocated { user, zero: false });
