@@ -13,6 +13,7 @@ use crate::arch;
 use crate::arena::{self, Arena};
 use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SENTINEL, SHARED, SMALL_LIMIT};
 use crate::config;
+use crate::decay;
 use crate::depot::DEPOTS;
 use crate::magazine::Magazine;
 use crate::meta;
@@ -227,6 +228,7 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
+        decay::tick();
         let calls = CALLS.load(Relaxed);
         if calls < WARM_UP {
             CALLS.store(calls + 1, Relaxed);
