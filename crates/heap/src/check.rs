@@ -133,9 +133,9 @@ impl Checker<'_> {
                     self.walked.free += 1;
                     self.walked.free_bytes += chunk.size();
                     match pages::look(chunk) {
-                        Some((listed, clean)) => {
-                            self.aged += usize::from(listed);
-                            self.released += clean;
+                        Some(said) => {
+                            self.aged += usize::from(said.listed);
+                            self.released += said.clean;
                         }
                         None => self.fault(chunk.address(), "a free chunk's words about its pages are wrong"),
                     }
@@ -201,19 +201,21 @@ impl Checker<'_> {
     }
 
     fn ages(&mut self, span: &Span) {
-        let (mut count, mut sound) = (0, true);
+        let (mut count, mut dirty, mut sound) = (0, 0, true);
         // SAFETY: the store is locked.
         let whole = unsafe {
             self.store.bins.pages.each(span, |chunk| {
                 count += 1;
-                sound &= chunk.is(State::Free) && pages::look(chunk).is_some_and(|(listed, _)| listed);
+                let said = pages::look(chunk).unwrap_or_default();
+                sound &= chunk.is(State::Free) && said.listed;
+                dirty += said.dirty;
             })
         };
         if let Err(at) = whole {
             return self.fault(at, "the links of the lists by age don't point at each other");
         }
         let pages = &self.store.bins.pages;
-        if !sound || (count, self.aged) != (pages.count, pages.count) || self.released != pages.released {
+        if !sound || [count, self.aged, dirty, self.released] != [pages.count, pages.count, pages.dirty, pages.released] {
             self.fault(count, "the lists by age don't hold exactly the chunks with dirty pages; chunks in them");
         }
     }

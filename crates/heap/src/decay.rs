@@ -5,6 +5,7 @@
 //! came by, the larger the piece, so that little traffic gets as far as much.
 //!
 //! An epoch is half a decay. When a store enters one, it looks back at the last:
+//! - a thread that comes by sends its cache home;
 //! - magazines that a depot never needed in it are merged, a few at a time;
 //! - pages inside free chunks that were dirty for a decay are released (`bins::pages`);
 //! - the part of the top that was never cut is trimmed, but for the pad;
@@ -18,7 +19,7 @@ use crate::depot::DEPOTS;
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::store::Store;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use crate::sync::lock::Owner;
 use crate::thread;
 use crate::top;
@@ -29,11 +30,13 @@ use heapglass_os as os;
 pub const TOP_MIN: usize = 256 * 1024;
 /// Cycles between two looks at the clock: about a millisecond.
 const CYCLES: u64 = 1 << 21;
-/// Bytes of pages that may be released for each millisecond since the last time, and at most and at least in one call.
+/// Bytes of pages that may be released for each millisecond since the last time, at least, and in one call at most.
 const BYTES_PER_MS: usize = 1 << 20;
 const BYTES_MAX: usize = 64 << 20;
-/// What merging one magazine's chunks costs, in bytes of pages released.
-const MAGAZINE_BYTES: usize = 256 * 1024;
+/// Milliseconds in which all that waits would be done.
+const DONE_IN_MS: usize = 256;
+/// What merging one chunk of a magazine costs, in bytes of pages released.
+const CHUNK_BYTES: usize = 2048;
 /// Arenas that one call looks at.
 const ARENAS: usize = 16;
 
@@ -43,8 +46,13 @@ static WAITING: AtomicBool = AtomicBool::new(false);
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 /// Milliseconds when work was last done.
 static WORKED: AtomicU64 = AtomicU64::new(0);
+/// What waited in the arenas when each was last looked at, as bytes of pages.
+static BACKLOG: AtomicUsize = AtomicUsize::new(0);
 /// One thread at a time.
 static BUSY: AtomicBool = AtomicBool::new(false);
+static EPOCH: AtomicU32 = AtomicU32::new(0);
+/// When it began, in milliseconds.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
 /// The arena that is looked at next.
 static HAND: AtomicU32 = AtomicU32::new(0);
 
@@ -104,12 +112,19 @@ pub fn raise() {
     }
 }
 
-/// Called on the slow paths, with no lock held.
+/// Called on the slow paths, with no lock held. Returns the process's epoch.
 #[inline]
-pub fn tick() {
+pub fn tick() -> u32 {
     if WAITING.load(Relaxed) && arch::cycles().wrapping_sub(LOOKED.load(Relaxed)) >= CYCLES {
         tick_slow();
     }
+    epoch()
+}
+
+/// Half decays in which something waited. Threads send their caches home when it changes.
+#[inline]
+pub fn epoch() -> u32 {
+    EPOCH.load(Relaxed)
 }
 
 #[cold]
@@ -123,7 +138,12 @@ fn tick_slow() {
     let now = os::clock_nanos() / 1_000_000;
     let passed = now.saturating_sub(WORKED.swap(now, Relaxed));
     if passed > 0 {
-        let mut budget = (passed as usize).saturating_mul(BYTES_PER_MS).min(BYTES_MAX);
+        if now.saturating_sub(BEGAN.load(Relaxed)) >= period(decay) {
+            BEGAN.store(now, Relaxed);
+            EPOCH.fetch_add(1, Relaxed);
+        }
+        let rate = (BACKLOG.swap(0, Relaxed) / DONE_IN_MS).max(BYTES_PER_MS);
+        let mut budget = (passed as usize).saturating_mul(rate).min(BYTES_MAX);
         // What is freed meanwhile raises it again.
         WAITING.store(false, Relaxed);
         if work(now, decay, &mut budget) {
@@ -153,6 +173,11 @@ fn work(now: u64, decay: u64, budget: &mut usize) -> bool {
     mapped::decay(now, decay) | waits
 }
 
+/// The length of an epoch.
+pub fn period(decay: u64) -> u64 {
+    (decay / 2).max(1)
+}
+
 /// In a forked child nobody else is at work.
 pub fn reset() {
     BUSY.store(false, Relaxed);
@@ -161,13 +186,13 @@ pub fn reset() {
 impl Store {
     /// One bounded piece of work; `true` where something still waits.
     fn decay(&mut self, now: u64, decay: u64, budget: &mut usize) -> bool {
-        let period = (decay / 2).max(1);
-        if now.saturating_sub(self.decay.began) >= period && self.is_settled() {
+        if now.saturating_sub(self.decay.began) >= period(decay) && self.is_settled() {
             // A silence counts as one epoch, however long: what was freed at its end may be wanted again.
             self.decay.began = now;
             self.enter_epoch();
         }
         self.settle(budget);
+        BACKLOG.fetch_add(self.bins.pages.dirty + self.depot_chunks * CHUNK_BYTES, Relaxed);
         let top_waits = self.top_size() > POLICY.top_pad.load(Relaxed) + TOP_MIN;
         self.bins.pages.count > 0 || self.depot_chunks > 0 || self.fast.count > 0 || top_waits || self.spare.is_some()
     }
@@ -222,14 +247,13 @@ impl Store {
         self.decay.idle_epochs = 2;
         for class in 0..DEPOTS {
             while self.decay.idle.get(class).is_some_and(|&idle| idle > 0) && *budget > 0 {
-                match self.depot_take(class) {
-                    Some(magazine) => self.empty(magazine),
-                    None => break,
-                }
+                let Some(magazine) = self.depot_take(class) else { break };
+                // SAFETY: a depot's magazine, and the store is locked.
+                *budget = budget.saturating_sub(unsafe { (*magazine).count } as usize * CHUNK_BYTES);
+                self.empty(magazine);
                 if let Some(idle) = self.decay.idle.get_mut(class) {
                     *idle = idle.saturating_sub(1);
                 }
-                *budget = budget.saturating_sub(MAGAZINE_BYTES);
             }
         }
         self.decay.idle_epochs = 0;

@@ -22,11 +22,11 @@ pub const DEPOTS: usize = SMALL_MAX / ALIGN + 1;
 /// Depots below this many bytes are never merged just because they are a large part of a small arena.
 const DEPOT_KEEP: usize = 4 * 1024 * 1024;
 /// Above this many bytes they are merged however large the arena is: more couldn't be merged in time once it is idle.
-const DEPOT_MAX: usize = 64 * 1024 * 1024;
+const DEPOT_MAX: usize = 32 * 1024 * 1024;
 /// Magazines that are merged when one comes too many: one more than comes, so that the depots get shorter.
 const THINNED: usize = 2;
 /// Magazines that are merged before the arena asks the kernel.
-const BEFORE_GROWTH: usize = 12;
+const BEFORE_GROWTH: usize = 24;
 
 impl Store {
     /// Merges what the fast bins hold and some magazines: a bounded piece of work, done again before the next growth.
@@ -39,11 +39,11 @@ impl Store {
         }
     }
 
-    /// Merges one magazine of the depots, each time of another class; `false` where there is none.
+    /// Merges one magazine of the depots, class after class, so that neighbours meet; `false` where there is none.
     pub fn merge_magazine(&mut self) -> bool {
         let next = (0..DEPOTS).map(|step| (self.depot_hand + step) % DEPOTS).find(|&class| self.has_depot(class));
         let Some(class) = next else { return false };
-        self.depot_hand = (class + 1) % DEPOTS;
+        self.depot_hand = class;
         if let Some(magazine) = self.depot_take(class) {
             self.empty(magazine);
         }

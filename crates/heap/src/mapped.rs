@@ -279,12 +279,12 @@ fn take_warm(length: usize) -> Option<usize> {
 }
 
 /// Called now and then while something waits: kept mappings go once they have waited for a decay. `true` where some still wait.
-pub fn decay(now: u64, decay: u64) -> bool {
+pub fn decay(now: u64, decay_ms: u64) -> bool {
     if WARMED.load(Relaxed) == 0 {
         return false;
     }
     locked(|table| {
-        if now.saturating_sub(table.began) >= decay / 2 {
+        if now.saturating_sub(table.began) >= decay::period(decay_ms) {
             (table.began, table.epoch) = (now, table.epoch.wrapping_add(1));
         }
     });

@@ -26,6 +26,9 @@ use crate::top::{self, Spare};
 /// Merged chunks from this size on are worth a look at the fast bins and at the top (glibc's figure).
 const CONSOLIDATE_FROM: usize = 64 * 1024;
 
+/// Pieces of consolidation before a growth.
+const CONSOLIDATIONS: usize = 8;
+
 #[repr(C)]
 pub struct Store {
     pub arena: usize,
@@ -125,7 +128,11 @@ impl Store {
         if let Some(taken) = self.take_cut(size, count, more) {
             return Some(taken);
         }
-        if self.fast.count > 0 || self.depot_bytes > self.system_bytes / 8 {
+        // A few at a time, until something fits: what isn't merged now is merged before the next growth.
+        for _ in 0..CONSOLIDATIONS {
+            if self.fast.count == 0 && self.depot_bytes <= self.system_bytes / 8 {
+                break;
+            }
             self.consolidate_some();
             if let Some(taken) = self.take_cut(size, count, more) {
                 return Some(taken);

@@ -43,6 +43,8 @@ pub struct Thread {
     pub demand: [u8; CLASSES],
     /// Times that a small class had chunks only because they were parked.
     pub thin: [u8; DEPOTS],
+    /// The process's epoch (see `decay`) when the cache last went home.
+    pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
     pub arena: &'static Arena,
@@ -160,6 +162,7 @@ fn attach() -> Option<&'static mut Thread> {
             spares: [ptr::null_mut(); DEPOTS],
             demand: [0; CLASSES],
             thin: [0; DEPOTS],
+            epoch: decay::epoch(),
             granted_bytes: 0,
             arena: arena::choose(),
             next: ptr::null_mut(),
@@ -228,7 +231,12 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
-        decay::tick();
+        let epoch = decay::tick();
+        if self.epoch != epoch {
+            // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
+            self.epoch = epoch;
+            self.flush();
+        }
         let calls = CALLS.load(Relaxed);
         if calls < WARM_UP {
             CALLS.store(calls + 1, Relaxed);

@@ -9,7 +9,7 @@ use crate::decay;
 use crate::die;
 use crate::kernel;
 use crate::meta;
-use crate::policy::POLICY;
+use crate::policy::{POLICY, Thp};
 use crate::region::{self, Kind, Region};
 use crate::size::*;
 use crate::store::Store;
@@ -23,11 +23,18 @@ const SPARE_KEPT: usize = 16 * 1024 * 1024;
 /// Pages are made ready ahead by so many bytes, in stores from this size on.
 const POPULATED: usize = 64 * 1024;
 const POPULATE_FROM: usize = 1024 * 1024;
+/// With `thp:madvise`, stores from this size on ask for huge pages, and grow by whole ones.
+const HUGE_FROM: usize = 32 * 1024 * 1024;
+const HUGE: usize = 2 * 1024 * 1024;
 
 /// Makes room in the top for a chunk of this size and the smallest top behind it. `false` where the kernel gives nothing.
 pub fn grow(store: &mut Store, size: usize) -> bool {
     let need = size + MIN_CHUNK;
-    let pad = POLICY.top_pad.load(Relaxed);
+    let mut pad = POLICY.top_pad.load(Relaxed);
+    if POLICY.thp() == Thp::Madvise && store.system_bytes >= HUGE_FROM {
+        // A huge page that the heap's end cuts through isn't one.
+        pad = pad.max(2 * HUGE);
+    }
     if store.trimmed {
         // What was given back is wanted again: next time keep more, and let decay give it back.
         store.trimmed = false;
@@ -78,6 +85,25 @@ fn extended(store: &mut Store, bytes: usize) {
     }
     account(store, bytes);
     populate_soon(store);
+    // SAFETY: as above.
+    if unsafe { (*store.regions).kind } == Kind::Break {
+        advise(store, end - bytes, end);
+    }
+}
+
+/// Says about new memory of a heap what the settings say of huge pages.
+fn advise(store: &Store, start: usize, end: usize) {
+    let wanted = match POLICY.thp() {
+        Thp::Kernel => return,
+        Thp::Never => false,
+        Thp::Madvise if store.system_bytes < HUGE_FROM => return,
+        Thp::Madvise | Thp::Always => true,
+    };
+    let page = os::page_size();
+    let (start, end) = (start & !(page - 1), end & !(page - 1));
+    if start < end {
+        kernel::huge_pages(start, end - start, wanted);
+    }
 }
 
 /// From some size on, the next pages of the top are made ready together, when it comes to them.
@@ -199,6 +225,9 @@ fn begin(store: &mut Store, region: Region) -> bool {
     // The first bytes of a break that didn't stand at a page's start may have been somebody's.
     store.fresh_from = os::pages_up(start).unwrap_or(end);
     account(store, end - start);
+    populate_soon(store);
+    // A mapped heap's whole range at once, a break's as it grows.
+    advise(store, start, if region.kind == Kind::Mapped { region.limit } else { end });
     true
 }
 

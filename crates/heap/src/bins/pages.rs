@@ -40,6 +40,8 @@ pub struct Pages {
     pub epoch: usize,
     /// Chunks in the lists.
     pub count: usize,
+    /// Bytes of the pages in them that aren't clean.
+    pub dirty: usize,
     /// Bytes of clean runs in all free chunks.
     pub released: usize,
 }
@@ -86,12 +88,12 @@ fn age_link(chunk: Chunk) -> *mut Link {
 
 impl Pages {
     pub const fn unset() -> Pages {
-        Pages { lists: [const { Link::unset() }; AGES], epoch: 0, count: 0, released: 0 }
+        Pages { lists: [const { Link::unset() }; AGES], epoch: 0, count: 0, dirty: 0, released: 0 }
     }
 
     pub fn clear(&mut self) {
         self.lists.iter_mut().for_each(Link::clear);
-        (self.epoch, self.count, self.released) = (0, 0, 0);
+        (self.epoch, self.count, self.dirty, self.released) = (0, 0, 0, 0);
     }
 
     /// The list whose pages became free so many epochs ago.
@@ -132,6 +134,7 @@ impl Pages {
             list::insert(span, self.head(past.age), age_link(chunk));
         }
         self.count += 1;
+        self.dirty += (end - start) - (clean.1 - clean.0);
         decay::raise();
     }
 
@@ -143,7 +146,7 @@ impl Pages {
         if chunk.size() < PAGED_MIN {
             return self.used(0, chunk.size());
         }
-        let (_, _, clean) = proven_clean(chunk);
+        let (start, end, clean) = proven_clean(chunk);
         // SAFETY: as the caller promises; links are proven before they are followed.
         let age = unsafe { *age_word(chunk) };
         let length = clean.1 - clean.0;
@@ -157,6 +160,7 @@ impl Pages {
         // SAFETY: as above.
         unsafe { list::remove(span, age_link(chunk)) };
         self.count -= 1;
+        self.dirty -= (end - start) - length;
         Past { age, clean, dirty: chunk.size() - length }
     }
 
@@ -213,8 +217,13 @@ impl Pages {
         }
         let (start, end, mut clean) = proven_clean(chunk);
         let before = clean.1 - clean.0;
-        let above = (end - clean.1).min(*budget);
-        let below = (clean.0 - start).min(*budget - above);
+        let room = *budget & !(os::page_size() - 1);
+        if room == 0 {
+            *budget = 0;
+            return 0;
+        }
+        let above = (end - clean.1).min(room);
+        let below = (clean.0 - start).min(room - above);
         // SAFETY: nothing of a free chunk between its own words and its end is anyone's.
         let refused = unsafe {
             let mut refused = above > 0 && kernel::discard(clean.1, above).is_err();
@@ -237,10 +246,12 @@ impl Pages {
                 list::remove(span, age_link(chunk));
                 *age_word(chunk) = CLEAN;
                 self.count -= 1;
+                self.dirty -= (end - start) - (clean.1 - clean.0);
             }
         }
         let bytes = clean.1 - clean.0 - before;
         self.released += bytes;
+        self.dirty -= bytes;
         kernel::released(bytes);
         bytes
     }
@@ -281,15 +292,24 @@ fn proven_clean(chunk: Chunk) -> (usize, usize, (usize, usize)) {
     (start, end, clean)
 }
 
-/// Is the chunk in the list of an age, and what does its clean run measure? For the checker.
-pub fn look(chunk: Chunk) -> Option<(bool, usize)> {
+/// What a free chunk says of its pages: is it in the list of an age, and how many bytes are clean and dirty?
+#[derive(Clone, Copy, Default)]
+pub struct Said {
+    pub listed: bool,
+    pub clean: usize,
+    pub dirty: usize,
+}
+
+/// For the checker; `None` where the words can't be right.
+pub fn look(chunk: Chunk) -> Option<Said> {
     if chunk.size() < PAGED_MIN {
-        return Some((false, 0));
+        return Some(Said::default());
     }
     debug_assert_eq!(link_of(chunk) as usize, chunk.user());
     let (start, end) = inside(chunk);
     // SAFETY: a free chunk of this length, in a bin.
     let (age, clean) = unsafe { (*age_word(chunk), *clean_words(chunk)) };
     let sound = start <= clean.0 && clean.0 <= clean.1 && clean.1 <= end && (age < AGES || age == CLEAN);
-    sound.then_some((age < AGES, clean.1 - clean.0))
+    let length = clean.1.saturating_sub(clean.0);
+    sound.then(|| Said { listed: age < AGES, clean: length, dirty: end - start - length })
 }
