@@ -215,7 +215,8 @@ impl Checker<'_> {
             return self.fault(at, "the links of the lists by age don't point at each other");
         }
         let pages = &self.store.bins.pages;
-        if !sound || [count, self.aged, dirty, self.released] != [pages.count, pages.count, pages.dirty, pages.released] {
+        if !sound || [count, self.aged, dirty, self.released] != [pages.count, pages.count, pages.dirty, pages.released]
+        {
             self.fault(count, "the lists by age don't hold exactly the chunks with dirty pages; chunks in them");
         }
     }

@@ -22,7 +22,7 @@ pub const DEPOTS: usize = SMALL_MAX / ALIGN + 1;
 /// Depots below this many bytes are never merged just because they are a large part of a small arena.
 const DEPOT_KEEP: usize = 4 * 1024 * 1024;
 /// Above this many bytes they are merged however large the arena is: more couldn't be merged in time once it is idle.
-const DEPOT_MAX: usize = 32 * 1024 * 1024;
+const DEPOT_MAX: usize = 8 * 1024 * 1024;
 /// Magazines that are merged when one comes too many: one more than comes, so that the depots get shorter.
 const THINNED: usize = 2;
 /// Magazines that are merged before the arena asks the kernel.

@@ -244,7 +244,9 @@ fn words_about_the_pages_of_a_free_chunk() {
         for (index, wrong) in [(8, inside + 4 * page), (9, inside - 2 * page), (9, inside + 4 * page), (9, u64::MAX)] {
             found(store, "the clean run", chunk.word(index).cast(), &[wrong]);
         }
-        for counter in [&raw mut store.bins.pages.count, &raw mut store.bins.pages.dirty, &raw mut store.bins.pages.released] {
+        for counter in
+            [&raw mut store.bins.pages.count, &raw mut store.bins.pages.dirty, &raw mut store.bins.pages.released]
+        {
             found(store, "counters of pages", counter.cast(), &[7]);
         }
     });
