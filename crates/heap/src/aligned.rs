@@ -33,8 +33,8 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
 fn steps(align: usize, request: usize) -> *mut u8 {
     let with_space = request.saturating_add(align);
     let maps = with_space >= POLICY.mmap_threshold.load(Relaxed);
-    if maps && let Some(user) = mapped::allocate(request, align) {
-        return user as *mut u8;
+    if maps && let Some(made) = mapped::allocate(request, align) {
+        return made.user as *mut u8;
     }
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {
@@ -44,7 +44,7 @@ fn steps(align: usize, request: usize) -> *mut u8 {
             unsafe { *chunk.word(0) = 0 };
             chunk.user() as *mut u8
         }
-        None if !maps => mapped::allocate(request, align).map_or(core::ptr::null_mut(), |user| user as *mut u8),
+        None if !maps => mapped::allocate(request, align).map_or(core::ptr::null_mut(), |made| made.user as *mut u8),
         None => core::ptr::null_mut(),
     }
 }

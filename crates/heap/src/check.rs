@@ -6,10 +6,11 @@
 //! - no two neighbours are in bins (unless too long to be one chunk);
 //! - every free chunk is in exactly one list, and lists hold nothing else; lists are consistent both ways; a list that its
 //!   bitmap calls empty is, and the other way round; small bins hold their size, large bins their range in rising order;
+//! - what a free chunk says of the pages inside it is possible, and it is in the list of its age or has none left to release;
 //! - every cached chunk of a depot is marked so, and all counters add up.
 
 use crate::arena;
-use crate::bins::{fast::Fast, large};
+use crate::bins::{fast::Fast, large, pages};
 use crate::chunk::{A, Chunk, State};
 use crate::line::Line;
 use crate::list::{self, Link, Span};
@@ -38,6 +39,9 @@ pub struct Walked {
 struct Checker<'a> {
     store: &'a mut Store,
     walked: Walked,
+    /// Free chunks that say they are in a list by age, and bytes of clean runs.
+    aged: usize,
+    released: usize,
     silent: bool,
 }
 
@@ -67,7 +71,7 @@ pub fn check(silent: bool) -> usize {
 
 /// Checks one store, whose lock the caller has.
 pub fn check_store(store: &mut Store, silent: bool) -> Walked {
-    let mut checker = Checker { store, walked: Walked::default(), silent };
+    let mut checker = Checker { store, walked: Walked::default(), aged: 0, released: 0, silent };
     checker.heaps();
     checker.lists();
     checker.counters();
@@ -128,6 +132,13 @@ impl Checker<'_> {
                 State::Free => {
                     self.walked.free += 1;
                     self.walked.free_bytes += chunk.size();
+                    match pages::look(chunk) {
+                        Some(said) => {
+                            self.aged += usize::from(said.listed);
+                            self.released += said.clean;
+                        }
+                        None => self.fault(chunk.address(), "a free chunk's words about its pages are wrong"),
+                    }
                 }
                 State::Mapped => self.fault(chunk.address(), "a mapped chunk lies in a heap"),
                 State::Top if !is_current || chunk.address() != self.store.top => {
@@ -185,7 +196,29 @@ impl Checker<'_> {
         if (count, bytes) != (self.walked.free, self.walked.free_bytes) {
             self.fault(count, "the bins don't hold exactly the heaps' free chunks; chunks in bins");
         }
+        self.ages(&span);
         self.fast_and_depots();
+    }
+
+    fn ages(&mut self, span: &Span) {
+        let (mut count, mut dirty, mut sound) = (0, 0, true);
+        // SAFETY: the store is locked.
+        let whole = unsafe {
+            self.store.bins.pages.each(span, |chunk| {
+                count += 1;
+                let said = pages::look(chunk).unwrap_or_default();
+                sound &= chunk.is(State::Free) && said.listed;
+                dirty += said.dirty;
+            })
+        };
+        if let Err(at) = whole {
+            return self.fault(at, "the links of the lists by age don't point at each other");
+        }
+        let pages = &self.store.bins.pages;
+        if !sound || [count, self.aged, dirty, self.released] != [pages.count, pages.count, pages.dirty, pages.released]
+        {
+            self.fault(count, "the lists by age don't hold exactly the chunks with dirty pages; chunks in them");
+        }
     }
 
     fn large(&mut self, span: &Span, index: usize) -> (usize, usize) {

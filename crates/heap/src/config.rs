@@ -4,7 +4,7 @@
 use crate::chunk::SECRET;
 use crate::kernel;
 use crate::line::Line;
-use crate::policy::POLICY;
+use crate::policy::{POLICY, Thp};
 use crate::sync::atomic::Ordering::Relaxed;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use heapglass_os as os;
@@ -90,6 +90,15 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"trim_threshold" => POLICY.set_trim_threshold(bytes(value)?),
         b"top_pad" => POLICY.set_top_pad(bytes(value)?),
         b"perturb" => POLICY.set_perturb(bytes(value)?),
+        b"decay" if value == b"-1" => POLICY.set_decay(None),
+        b"decay" => POLICY.set_decay(Some(bytes(value)?)),
+        b"populate" => POLICY.populate.store(switch(value)?, Relaxed),
+        b"thp" => POLICY.set_thp(match value {
+            b"never" => Thp::Never,
+            b"madvise" => Thp::Madvise,
+            b"always" => Thp::Always,
+            _ => return Err(Wrong::Value),
+        }),
         _ => return Err(Wrong::Key),
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! Depots: whole magazines of freed chunks, by class, that wait at their arena. Their chunks count as in use for their
-//! neighbours: nothing is merged before memory is wanted. They are merged when the arena would otherwise ask the kernel and
-//! they hold more than an eighth of it, when they hold more than half of a large arena, and by `malloc_trim`.
+//! neighbours: nothing is merged before memory is wanted. Some are merged when the arena would otherwise ask the kernel and
+//! they hold more than an eighth of it, and with each magazine that comes when they hold much; those that nobody wanted for a
+//! while by decay, and all by `malloc_trim`.
 //!
 //! # Safety
 //! As in `store`, of which this is a part.
 
 use crate::chunk::{Chunk, State};
+use crate::decay;
 use crate::die;
 use crate::magazine::{self, Magazine};
 use crate::policy::POLICY;
@@ -21,30 +23,33 @@ const LONGEST: usize = 4096;
 pub const DEPOTS: usize = class_of(LONGEST);
 /// Depots below this many bytes are never merged just because they are a large part of a small arena.
 const DEPOT_KEEP: usize = 4 * 1024 * 1024;
+/// Above this many bytes they are merged however large the arena is: more couldn't be merged in time once it is idle.
+const DEPOT_MAX: usize = 8 * 1024 * 1024;
+/// Magazines that are merged when one comes too many: one more than comes, so that the depots get shorter.
+const THINNED: usize = 2;
+/// Magazines that are merged before the arena asks the kernel.
+const BEFORE_GROWTH: usize = 24;
 
 impl Store {
-    /// Merges what the fast bins and the depots hold.
-    pub fn consolidate(&mut self) {
+    /// Merges what the fast bins hold and some magazines: a bounded piece of work, done again before the next growth.
+    pub fn consolidate_some(&mut self) {
         self.consolidate_fast();
-        for class in 0..DEPOTS {
-            while let Some(magazine) = self.depot_take(class) {
-                self.empty(magazine);
+        for _ in 0..BEFORE_GROWTH {
+            if !self.merge_magazine() {
+                break;
             }
         }
     }
 
-    /// Merges some magazines of the depots, class after class: a bounded piece of work, done again with the next magazine
-    /// that comes.
-    fn thin_depots(&mut self) {
-        const MAGAZINES: usize = 16;
-        for _ in 0..MAGAZINES {
-            let next = (0..DEPOTS).map(|step| (self.depot_hand + step) % DEPOTS).find(|&class| self.has_depot(class));
-            let Some(class) = next else { return };
-            self.depot_hand = (class + 1) % DEPOTS;
-            if let Some(magazine) = self.depot_take(class) {
-                self.empty(magazine);
-            }
+    /// Merges one magazine of the depots, class after class, so that neighbours meet; `false` where there is none.
+    pub fn merge_magazine(&mut self) -> bool {
+        let next = (0..DEPOTS).map(|step| (self.depot_hand + step) % DEPOTS).find(|&class| self.has_depot(class));
+        let Some(class) = next else { return false };
+        self.depot_hand = class;
+        if let Some(magazine) = self.depot_take(class) {
+            self.empty(magazine);
         }
+        true
     }
 
     fn has_depot(&self, class: usize) -> bool {
@@ -52,7 +57,7 @@ impl Store {
     }
 
     /// Merges the chunks of a magazine and puts the magazine away.
-    fn empty(&mut self, magazine: *mut Magazine) {
+    pub fn empty(&mut self, magazine: *mut Magazine) {
         // SAFETY: the magazine is in no cache and ours; each chunk is proven before it is believed.
         unsafe {
             for &mut user in Magazine::users(magazine) {
@@ -79,6 +84,7 @@ impl Store {
             self.depot_chunks -= (*magazine).count as usize;
             self.depot_bytes -= (*magazine).units as usize * ALIGN;
         }
+        self.decay.note(class, false);
         Some(magazine)
     }
 
@@ -99,9 +105,16 @@ impl Store {
         *head = magazine;
         self.depot_chunks += count;
         self.depot_bytes += bytes;
-        if self.depot_bytes > DEPOT_KEEP && self.depot_bytes > self.system_bytes / 2 {
-            self.thin_depots();
-            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
+        self.decay.note(class, true);
+        decay::raise();
+        if POLICY.decay.load(Relaxed) == 0 {
+            self.merge_magazine();
+            top::trim_beyond(self);
+        } else if self.depot_bytes > (self.system_bytes / 2).clamp(DEPOT_KEEP, DEPOT_MAX) {
+            for _ in 0..THINNED {
+                self.merge_magazine();
+            }
+            top::trim_beyond(self);
         }
     }
 

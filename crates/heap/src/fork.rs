@@ -8,6 +8,7 @@
 //! short while; an arena that it couldn't get is given up in the child, where its owner doesn't exist.
 
 use crate::arena::{self, ARENAS_MAX};
+use crate::decay;
 use crate::kernel;
 use crate::mapped;
 use crate::meta;
@@ -100,6 +101,7 @@ pub extern "C" fn child() {
     if POLICY.observed.load(Relaxed) {
         kernel::count_privately();
     }
+    decay::reset();
     let Some(forking) = under_way(me) else { return };
     for (bit, lock) in locks() {
         if forking.took(bit) {

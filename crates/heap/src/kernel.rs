@@ -1,7 +1,7 @@
 //! What the heap asks of the kernel, counted. One function per call; the figures go where `HEAPGLASS=stats:FILE` says, or to
 //! a page of our own.
 
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use heapglass_event::Counters;
 use heapglass_os::{self as os, Access, Errno};
 
@@ -43,6 +43,7 @@ pub unsafe fn count_into(page: *mut Counters) {
     moved(&old.mremap_calls, &new.mremap_calls);
     moved(&old.madvise_calls, &new.madvise_calls);
     moved(&old.mprotect_calls, &new.mprotect_calls);
+    moved(&old.released_bytes, &new.released_bytes);
     PAGE.store(page, Relaxed);
 }
 
@@ -126,4 +127,27 @@ pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
     count(&counters().madvise_calls);
     // SAFETY: as the caller promises.
     unsafe { os::discard(address, bytes) }
+}
+
+/// So many bytes of pages inside a heap went back.
+pub fn released(bytes: usize) {
+    counters().released_bytes.fetch_add(bytes as u64, Relaxed);
+}
+
+/// Makes pages ready that are about to be touched; `false` where the kernel can't, and it isn't asked again.
+pub fn populate(address: usize, bytes: usize) -> bool {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Relaxed) {
+        return false;
+    }
+    count(&counters().madvise_calls);
+    let done = os::populate(address, bytes).is_ok();
+    REFUSED.store(!done, Relaxed);
+    done
+}
+
+/// Asks for huge pages, or for none. A refusal is no loss.
+pub fn huge_pages(address: usize, bytes: usize, wanted: bool) {
+    count(&counters().madvise_calls);
+    let _ = os::huge_pages(address, bytes, wanted);
 }

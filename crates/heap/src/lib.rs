@@ -9,7 +9,8 @@
 //! 5. `arena`, `sync`: stores behind locks, for many threads; inboxes for chunks that go home.
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
-//! 8. `check`, `stats`, `trim`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
+//! 8. `decay`, `trim`: giving memory back.
+//! 9. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
@@ -34,6 +35,8 @@ pub mod check;
 pub mod chunk;
 #[cfg(not(loom))]
 pub mod config;
+#[cfg(not(loom))]
+pub mod decay;
 #[cfg(not(loom))]
 pub mod depot;
 #[cfg(not(loom))]

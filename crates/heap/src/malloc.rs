@@ -127,10 +127,10 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
 
 fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
     let from_heap = |taken: Taken| Allocated { user: taken.chunk.user() as *mut u8, zero: taken.fresh };
-    let from_kernel = |user: usize| Allocated { user: user as *mut u8, zero: true };
+    let from_kernel = |made: mapped::Made| Allocated { user: made.user as *mut u8, zero: made.zero };
     let maps = request >= POLICY.mmap_threshold.load(Relaxed);
-    if maps && let Some(user) = mapped::allocate(request, ALIGN) {
-        return Some(from_kernel(user));
+    if maps && let Some(made) = mapped::allocate(request, ALIGN) {
+        return Some(from_kernel(made));
     }
     let size = chunk_size(request)?;
     let taken = match thread {

@@ -9,11 +9,16 @@
 //!
 //! A table of all of them, keyed by user pointer, answers what a header can't: whether memory is there at all. It keeps
 //! pointers that were freed until their address comes back, so that a double free of one can be told from a stray pointer.
+//!
+//! A freed mapping goes back at once where that raises the threshold, so that the next request of its length is a heap's.
+//! Where it doesn't, the program most likely cycles such lengths: then the mapping waits for the next request, with its
+//! pages as they were, for a decay and within `WARM_BYTES`.
 
 use crate::chunk::{Chunk, M, P, State};
+use crate::decay;
 use crate::die;
 use crate::kernel;
-use crate::policy::POLICY;
+use crate::policy::{MMAP_THRESHOLD_MAX, POLICY};
 use crate::size::{HEADER, MAX_REQUEST};
 use crate::sync::atomic::{AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
@@ -51,15 +56,45 @@ struct Table {
     /// Slots that aren't empty.
     filled: usize,
     first: [Slot; FIRST],
+    warm: [Warm; WARM],
+    warm_bytes: usize,
+    /// Half decays that have passed.
+    epoch: usize,
+    /// When the last began, in milliseconds.
+    began: u64,
 }
+
+/// A freed mapping whose pages are as the program left them.
+#[derive(Clone, Copy)]
+struct Warm {
+    base: usize,
+    /// 0 where the place is free.
+    length: usize,
+    epoch: usize,
+}
+
+const COLD: Warm = Warm { base: 0, length: 0, epoch: 0 };
+/// Freed mappings that are kept, at most, and their bytes.
+const WARM: usize = 16;
+const WARM_BYTES: usize = 64 << 20;
+/// Longer mappings go back at once, as they raise no threshold either.
+const WARM_LENGTH: usize = MMAP_THRESHOLD_MAX;
 
 struct Shared(UnsafeCell<Table>);
 // SAFETY: reached only under `LOCK`.
 unsafe impl Sync for Shared {}
 
 pub static LOCK: Lock = Lock::new();
-static TABLE: Shared =
-    Shared(UnsafeCell::new(Table { slots: core::ptr::null_mut(), capacity: 0, filled: 0, first: [EMPTY_SLOT; FIRST] }));
+static TABLE: Shared = Shared(UnsafeCell::new(Table {
+    slots: core::ptr::null_mut(),
+    capacity: 0,
+    filled: 0,
+    first: [EMPTY_SLOT; FIRST],
+    warm: [COLD; WARM],
+    warm_bytes: 0,
+    epoch: 0,
+    began: 0,
+}));
 /// Mapped chunks now, and the bytes of their mappings.
 pub static CHUNKS: AtomicUsize = AtomicUsize::new(0);
 pub static BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -67,6 +102,8 @@ pub static BYTES: AtomicUsize = AtomicUsize::new(0);
 pub static CHUNKS_PEAK: AtomicUsize = AtomicUsize::new(0);
 /// Entries of that kind.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
+/// Freed mappings that wait with their pages.
+static WARMED: AtomicUsize = AtomicUsize::new(0);
 
 /// What the table knows of a pointer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,11 +186,47 @@ impl Table {
         *slot = Slot { user, base, length, entry: Entry::Live };
         self.filled += was_empty as usize;
     }
+
+    /// Keeps a freed mapping; `false` where there is no room.
+    fn keep_warm(&mut self, base: usize, length: usize) -> bool {
+        if length > WARM_LENGTH || self.warm_bytes + length > WARM_BYTES {
+            return false;
+        }
+        let Some(place) = self.warm.iter_mut().find(|warm| warm.length == 0) else { return false };
+        *place = Warm { base, length, epoch: self.epoch };
+        self.warm_bytes += length;
+        true
+    }
+
+    /// Takes out the kept mapping that fits best: the shortest that is long enough, else the longest.
+    fn take_warm(&mut self, length: usize) -> Option<Warm> {
+        let kept = self.warm.iter_mut().filter(|warm| warm.length != 0);
+        let best = kept.min_by_key(|warm| (warm.length < length, warm.length.abs_diff(length)))?;
+        let taken = core::mem::replace(best, COLD);
+        self.warm_bytes -= taken.length;
+        Some(taken)
+    }
+
+    /// Takes out a kept mapping that has waited for so many epochs.
+    fn take_cold(&mut self, epochs: usize) -> Option<Warm> {
+        let now = self.epoch;
+        let is_cold = |warm: &&mut Warm| warm.length != 0 && now.wrapping_sub(warm.epoch) >= epochs;
+        let taken = core::mem::replace(self.warm.iter_mut().find(is_cold)?, COLD);
+        self.warm_bytes -= taken.length;
+        Some(taken)
+    }
+}
+
+/// A user pointer in a mapping, and whether its bytes are known to be zero.
+#[derive(Clone, Copy)]
+pub struct Made {
+    pub user: usize,
+    pub zero: bool,
 }
 
 /// A mapping of its own for a request, its user pointer a multiple of `align`; `None` where the kernel refuses or the
 /// process has as many as it may.
-pub fn allocate(request: usize, align: usize) -> Option<usize> {
+pub fn allocate(request: usize, align: usize) -> Option<Made> {
     if request > MAX_REQUEST || CHUNKS.load(Relaxed) >= POLICY.mmap_max.load(Relaxed) {
         return None;
     }
@@ -164,8 +237,10 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
     if length > MAX_REQUEST {
         return None;
     }
-    let kept = if extra == 0 { take_kept(length) } else { None };
-    let (user, base, length) = match kept {
+    let warm = if extra == 0 { take_warm(length) } else { None };
+    let kept = if extra == 0 && warm.is_none() { take_kept(length) } else { None };
+    let zero = warm.is_none();
+    let (user, base, length) = match warm.or(kept) {
         Some(base) => (base + HEADER, base, length),
         None => {
             let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
@@ -183,7 +258,55 @@ pub fn allocate(request: usize, align: usize) -> Option<usize> {
     CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
     BYTES.fetch_add(length, Relaxed);
     kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
-    Some(user)
+    Some(Made { user, zero })
+}
+
+/// Memory of a mapping that was freed a while ago, brought to this length.
+fn take_warm(length: usize) -> Option<usize> {
+    // A longer one doesn't pay: the request may be a single one.
+    if WARMED.load(Relaxed) == 0 || length > WARM_LENGTH {
+        return None;
+    }
+    let Warm { base, length: had, .. } = locked(|table| table.take_warm(length)).flatten()?;
+    WARMED.fetch_sub(1, Relaxed);
+    // SAFETY: a whole mapping of ours, in no list; where it moves, nobody has the old address.
+    let resized = if had == length { Ok(base) } else { unsafe { kernel::remap(base, had, length) } };
+    if resized.is_err() {
+        // SAFETY: as above.
+        let _ = unsafe { kernel::unmap(base, had) };
+    }
+    resized.ok()
+}
+
+/// Called now and then while something waits: kept mappings go once they have waited for a decay. `true` where some still wait.
+pub fn decay(now: u64, decay_ms: u64) -> bool {
+    if WARMED.load(Relaxed) == 0 {
+        return false;
+    }
+    locked(|table| {
+        if now.saturating_sub(table.began) >= decay::period(decay_ms) {
+            (table.began, table.epoch) = (now, table.epoch.wrapping_add(1));
+        }
+    });
+    // One at a time is bounded work.
+    drop_one(3);
+    WARMED.load(Relaxed) > 0
+}
+
+/// All kept mappings go; `true` where there were some.
+pub fn drop_kept() -> bool {
+    let mut gave = false;
+    for _ in 0..WARM {
+        gave |= drop_one(0);
+    }
+    gave
+}
+
+fn drop_one(epochs: usize) -> bool {
+    let Some(Warm { base, length, .. }) = locked(|table| table.take_cold(epochs)).flatten() else { return false };
+    WARMED.fetch_sub(1, Relaxed);
+    // SAFETY: a mapping of ours that nobody uses, in no list. Where the kernel refuses, its pages go at least.
+    unsafe { kernel::unmap(base, length).or_else(|_| kernel::discard(base, length)) }.is_ok()
 }
 
 fn write_header(user: usize, length: usize) {
@@ -237,7 +360,7 @@ pub fn usable(user: usize, base: usize, length: usize) -> usize {
     base + length - user
 }
 
-/// Frees a mapped chunk: the mapping goes back at once. Returns what was known of the pointer; only `Live` ones are freed.
+/// Frees a mapped chunk: the mapping goes back at once, or waits for the next request. Returns what was known of the pointer; only `Live` ones are freed.
 pub fn free(user: usize) -> Known {
     let known = locked(|table| {
         let slot = table.find(user);
@@ -256,7 +379,12 @@ pub fn free(user: usize) -> Known {
         CHUNKS.fetch_sub(1, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         kernel::sub(&kernel::counters().mapped_bytes, length);
-        POLICY.mapping_freed(length);
+        let keeps = !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
+        if keeps && locked(|table| table.keep_warm(base, length)) == Some(true) {
+            WARMED.fetch_add(1, Relaxed);
+            decay::raise();
+            return known;
+        }
         // SAFETY: the chunk was proven live, and is the caller's to free.
         if unsafe { kernel::unmap(base, length) }.is_err() {
             keep(user, base, length);

@@ -3,7 +3,7 @@
 //! reader takes the value of the moment.
 
 use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 /// Requests at and above this many bytes get a mapping of their own, unless the program moves the threshold.
 pub const MMAP_THRESHOLD: usize = 128 * 1024;
@@ -29,6 +29,12 @@ pub struct Policy {
     pub observed: AtomicBool,
     /// Largest chunk that a fast bin takes.
     pub fast_max: AtomicUsize,
+    /// Milliseconds that free pages wait before the kernel gets them; -1 for ever.
+    pub decay: AtomicIsize,
+    /// Pages of the top are made ready ahead of their first touch.
+    pub populate: AtomicBool,
+    /// What is asked about huge pages, see `Thp`.
+    pub thp: AtomicUsize,
     /// `M_PERTURB`: the byte to fill with, 0 for none.
     pub perturb: AtomicUsize,
 }
@@ -44,8 +50,24 @@ pub static POLICY: Policy = Policy {
     park: AtomicBool::new(true),
     observed: AtomicBool::new(false),
     fast_max: AtomicUsize::new(FAST_MAX),
+    decay: AtomicIsize::new(1000),
+    populate: AtomicBool::new(true),
+    thp: AtomicUsize::new(Thp::Kernel as usize),
     perturb: AtomicUsize::new(0),
 };
+
+/// Who decides about huge pages in heaps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Thp {
+    /// The kernel's own setting.
+    Kernel = 0,
+    /// None.
+    Never,
+    /// They are asked for where an arena is large.
+    Madvise,
+    /// They are asked for everywhere.
+    Always,
+}
 
 impl Policy {
     /// Sets the mmap threshold by hand; `false` where it is out of range.
@@ -83,6 +105,32 @@ impl Policy {
         true
     }
 
+    /// Sets the decay in milliseconds; -1 is for ever.
+    pub fn set_decay(&self, milliseconds: Option<usize>) {
+        let value = milliseconds.map_or(-1, |value| value.min(1 << 40) as isize);
+        self.decay.store(value, Relaxed);
+    }
+
+    /// The decay in milliseconds; `None` where nothing decays.
+    pub fn decay_ms(&self) -> Option<u64> {
+        u64::try_from(self.decay.load(Relaxed)).ok()
+    }
+
+    /// Does memory that the program gave up go back at once wherever it can? So in classic mode, where each step is to be
+    /// seen, without a decay, and where nothing would give back later what is kept now.
+    pub fn keeps_nothing(&self) -> bool {
+        self.classic.load(Relaxed) || self.decay.load(Relaxed) <= 0
+    }
+
+    pub fn set_thp(&self, thp: Thp) {
+        self.thp.store(thp as usize, Relaxed);
+    }
+
+    pub fn thp(&self) -> Thp {
+        let value = self.thp.load(Relaxed);
+        [Thp::Never, Thp::Madvise, Thp::Always].into_iter().find(|&thp| thp as usize == value).unwrap_or(Thp::Kernel)
+    }
+
     pub fn set_arena_max(&self, count: usize) {
         self.arena_max.store(count, Relaxed);
     }
@@ -92,12 +140,16 @@ impl Policy {
         self.perturb.store(byte & 0xff, Relaxed);
     }
 
-    /// A mapped chunk of this length was freed: a program that cycles it shall stop paying for mappings.
-    pub fn mapping_freed(&self, bytes: usize) {
-        if self.dynamic.load(Relaxed) && bytes > self.mmap_threshold.load(Relaxed) && bytes <= MMAP_THRESHOLD_MAX {
+    /// A mapped chunk of this length was freed: a program that cycles it shall stop paying for mappings. `true` where the
+    /// thresholds rose.
+    pub fn mapping_freed(&self, bytes: usize) -> bool {
+        let rises =
+            self.dynamic.load(Relaxed) && bytes > self.mmap_threshold.load(Relaxed) && bytes <= MMAP_THRESHOLD_MAX;
+        if rises {
             self.mmap_threshold.store(bytes, Relaxed);
             self.trim_threshold.store(2 * bytes, Relaxed);
         }
+        rises
     }
 
     /// Must every call be taken exactly, with nothing parked and each pointer looked up?

@@ -55,6 +55,14 @@ pub struct Region {
     pub unused: *mut Region,
 }
 
+impl Region {
+    /// A heap that was used by nobody yet, not in a list.
+    pub fn new(kind: Kind, start: usize, end: usize, limit: usize) -> Region {
+        let (next, unused) = (core::ptr::null_mut(), core::ptr::null_mut());
+        Region { next, start, end, limit, committed: end, kind, closed: 0, unused }
+    }
+}
+
 /// The number of the arena whose heap this address is in; `None` for any other address. Exact for the break, to the window
 /// for mapped heaps.
 #[inline]

@@ -9,8 +9,10 @@
 //! from proven headers are real.
 
 use crate::bins::fast::Fast;
+use crate::bins::pages::Past;
 use crate::bins::{self, Bins};
 use crate::chunk::{A, Chunk, P, State};
+use crate::decay::{self, Decay};
 use crate::depot::DEPOTS;
 use crate::die;
 use crate::list::Span;
@@ -19,10 +21,13 @@ use crate::policy::POLICY;
 use crate::region::Region;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::top;
+use crate::top::{self, Spare};
 
 /// Merged chunks from this size on are worth a look at the fast bins and at the top (glibc's figure).
 const CONSOLIDATE_FROM: usize = 64 * 1024;
+
+/// Pieces of consolidation before a growth.
+const CONSOLIDATIONS: usize = 8;
 
 #[repr(C)]
 pub struct Store {
@@ -31,6 +36,8 @@ pub struct Store {
     pub top: usize,
     /// In the current heap, memory from here on was never touched since it came from the kernel.
     pub fresh_from: usize,
+    /// A top from here on has its next pages made ready by one call.
+    pub populate_from: usize,
     pub regions: *mut Region,
     pub span: Span,
     pub fast: Fast,
@@ -40,6 +47,11 @@ pub struct Store {
     pub depot_chunks: usize,
     /// The class whose depot is thinned next.
     pub depot_hand: usize,
+    pub decay: Decay,
+    /// The top was trimmed since it last grew, and what it keeps beyond the threshold because that happened before.
+    pub trimmed: bool,
+    pub trim_slack: usize,
+    pub spare: Option<Spare>,
     /// Records of heaps that were given back. They serve this store again, and no other: those who look an address up walk
     /// the records without the lock.
     pub unused_regions: *mut Region,
@@ -67,6 +79,7 @@ impl Store {
             arena: 0,
             top: 0,
             fresh_from: 0,
+            populate_from: usize::MAX,
             regions: core::ptr::null_mut(),
             span: Span { lo: usize::MAX, hi: 0, heads_lo: 0, heads_hi: 0 },
             fast: Fast::new(),
@@ -75,6 +88,10 @@ impl Store {
             depot_bytes: 0,
             depot_chunks: 0,
             depot_hand: 0,
+            decay: Decay::new(),
+            trimmed: false,
+            trim_slack: 0,
+            spare: None,
             unused_regions: core::ptr::null_mut(),
             system_bytes: 0,
             system_peak: 0,
@@ -111,8 +128,12 @@ impl Store {
         if let Some(taken) = self.take_cut(size, count, more) {
             return Some(taken);
         }
-        if self.has_unmerged() {
-            self.consolidate();
+        // A few at a time, until something fits: what isn't merged now is merged before the next growth.
+        for _ in 0..CONSOLIDATIONS {
+            if !self.has_unmerged() {
+                break;
+            }
+            self.consolidate_some();
             if let Some(taken) = self.take_cut(size, count, more) {
                 return Some(taken);
             }
@@ -160,8 +181,8 @@ impl Store {
                 chunk.set_state(size, State::Live);
                 return Some(Taken { chunk, fresh: false });
             }
-            if let Some(chunk) = self.bins.take_best(&self.span, size) {
-                self.split(chunk, size, count, more);
+            if let Some((chunk, past)) = self.bins.take_best(&self.span, size) {
+                self.split(chunk, past, size, count, more);
                 return Some(Taken { chunk, fresh: false });
             }
         }
@@ -169,7 +190,7 @@ impl Store {
     }
 
     /// Cuts a chunk that left its bin: as many pieces as are wanted, the remainder to the unsorted bin.
-    fn split(&mut self, chunk: Chunk, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) {
+    fn split(&mut self, chunk: Chunk, past: Past, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) {
         let (total, flags, after) = (chunk.size(), chunk.flags(), chunk.next());
         let mut pieces = how_many(size, total, count);
         if total - pieces * size == ALIGN && pieces > 1 {
@@ -195,7 +216,7 @@ impl Store {
             remainder.set(rest, P | flag, State::Free);
             after.set_prev_free(rest);
             // SAFETY: the remainder is free, with its header and end written.
-            unsafe { self.bins.put(&self.span, remainder) };
+            unsafe { self.bins.put(&self.span, remainder, past) };
         }
         chunk.set(size, flags, State::Live);
     }
@@ -217,7 +238,7 @@ impl Store {
         }
         top.set(size, flags, State::Live);
         self.set_top(Chunk::at(top.address() + pieces * size), P);
-        self.fresh_from = self.fresh_from.max(self.top);
+        self.touch_top();
         Some(Taken { chunk: top, fresh })
     }
 
@@ -246,7 +267,17 @@ impl Store {
     /// before it.
     pub fn set_top(&mut self, chunk: Chunk, prev: u32) {
         self.top = chunk.address();
-        chunk.set(self.top_size(), prev | self.flag(), State::Top);
+        let size = self.top_size();
+        self.decay.top_low = self.decay.top_low.min(size);
+        chunk.set(size, prev | self.flag(), State::Top);
+    }
+
+    /// Memory was cut off the top: it is fresh no longer, and the next pages may be wanted ahead.
+    fn touch_top(&mut self) {
+        self.fresh_from = self.fresh_from.max(self.top);
+        if self.top >= self.populate_from {
+            top::populate(self);
+        }
     }
 
     /// A7, steps 5 to 9: a chunk of this arena comes back. Its header was proven, and it is no longer live for anyone.
@@ -261,7 +292,7 @@ impl Store {
             if self.fast.count > 0 {
                 self.consolidate_fast();
             }
-            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
+            top::trim_beyond(self);
         }
     }
 
@@ -270,6 +301,7 @@ impl Store {
     pub fn merge(&mut self, chunk: Chunk, size: usize, sorted: bool) -> usize {
         chunk.set_state(size, State::Free);
         let (mut start, mut total) = (chunk, size);
+        let mut past = self.bins.pages.used(self.decay.idle_epochs, size);
         if !chunk.prev_in_use() {
             let prev_size = chunk.prev_size();
             let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
@@ -281,7 +313,7 @@ impl Store {
             }
             if prev_size + total <= MAX_CHUNK {
                 // SAFETY: a proven free chunk of this store.
-                unsafe { self.bins.remove(&self.span, prev) };
+                past = past.join(unsafe { self.bins.remove(&self.span, prev) });
                 (start, total) = (prev, prev_size + total);
             }
         }
@@ -292,7 +324,7 @@ impl Store {
             Some(State::Free) if total + next.size() <= MAX_CHUNK => {
                 total += next.size();
                 // SAFETY: a proven free chunk of this store.
-                unsafe { self.bins.remove(&self.span, next) };
+                past = past.join(unsafe { self.bins.remove(&self.span, next) });
             }
             Some(State::Live | State::Cached | State::Fast | State::Free | State::Fence) => {}
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
@@ -306,9 +338,12 @@ impl Store {
         // SAFETY: a free chunk with its header and end written, in no list.
         unsafe {
             if sorted {
-                self.bins.put_sorted(&self.span, start);
+                self.bins.put_sorted(&self.span, start, past);
             } else {
-                self.bins.put(&self.span, start);
+                self.bins.put(&self.span, start, past);
+            }
+            if POLICY.decay.load(Relaxed) == 0 {
+                self.bins.pages.release(&self.span, start, &mut usize::MAX.clone());
             }
         }
         total
@@ -328,6 +363,9 @@ impl Store {
             (start, whole) = (prev, whole + prev_size);
         }
         self.set_top(start, P);
+        if whole > decay::TOP_MIN {
+            decay::raise();
+        }
         whole
     }
 
@@ -353,7 +391,7 @@ impl Store {
         chunk.set(size, chunk.flags(), State::Live);
         let merged = self.merge(tail, rest, false);
         if merged >= CONSOLIDATE_FROM {
-            top::trim_beyond(self, POLICY.trim_threshold.load(Relaxed));
+            top::trim_beyond(self);
         }
     }
 
@@ -375,14 +413,14 @@ impl Store {
                     }
                 }
                 self.set_top(Chunk::at(self.top + need), P);
-                self.fresh_from = self.fresh_from.max(self.top);
+                self.touch_top();
                 chunk.set(size, chunk.flags(), State::Live);
                 true
             }
             Some(State::Free) if old + next.size() >= size && old + next.size() <= MAX_CHUNK => {
                 let total = old + next.size();
                 // SAFETY: a proven free chunk of this store.
-                unsafe { self.bins.remove(&self.span, next) };
+                let past = unsafe { self.bins.remove(&self.span, next) };
                 let after = Chunk::at(chunk.address() + total);
                 let rest = total - size;
                 if rest < MIN_CHUNK {
@@ -393,7 +431,7 @@ impl Store {
                     remainder.set(rest, P | self.flag(), State::Free);
                     after.set_prev_free(rest);
                     // SAFETY: free, with its header and end written.
-                    unsafe { self.bins.put(&self.span, remainder) };
+                    unsafe { self.bins.put(&self.span, remainder, past) };
                     chunk.set(size, chunk.flags(), State::Live);
                 }
                 true

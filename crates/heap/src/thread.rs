@@ -14,6 +14,7 @@ use crate::arena::{self, Arena};
 use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
+use crate::decay;
 use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
@@ -45,6 +46,8 @@ pub struct Thread {
     pub demand: [u8; CLASSES],
     /// Times that a class had chunks only because they were parked.
     pub thin: [u8; CLASSES],
+    /// The process's epoch (see `decay`) when the cache last went home.
+    pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
     pub arena: &'static Arena,
@@ -161,6 +164,7 @@ fn attach() -> Option<&'static mut Thread> {
             empties: [ptr::null_mut(); STEPS],
             demand: [0; CLASSES],
             thin: [0; CLASSES],
+            epoch: decay::epoch(),
             granted_bytes: 0,
             arena: arena::choose(),
             next: ptr::null_mut(),
@@ -238,6 +242,12 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
+        let epoch = decay::tick();
+        if self.epoch != epoch {
+            // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
+            self.epoch = epoch;
+            self.flush();
+        }
         let calls = CALLS.load(Relaxed);
         if calls < WARM_UP {
             CALLS.store(calls + 1, Relaxed);

@@ -5,20 +5,41 @@
 //! from the start.
 
 use crate::chunk::{Chunk, P, State};
+use crate::decay;
 use crate::die;
 use crate::kernel;
 use crate::meta;
-use crate::policy::POLICY;
+use crate::policy::{POLICY, Thp};
 use crate::region::{self, Kind, Region};
 use crate::size::*;
 use crate::store::Store;
 use crate::sync::atomic::{Ordering::*, fence};
 use heapglass_os as os;
 
+/// A heap whose top comes and goes keeps so much more of it than the threshold says, or a quarter of itself.
+const SLACK: usize = 4 * 1024 * 1024;
+/// The first bytes of a spare heap stay as they are, the pages behind them are released.
+const SPARE_KEPT: usize = 16 * 1024 * 1024;
+/// Pages are made ready ahead by so many bytes, in stores from this size on.
+const POPULATED: usize = 64 * 1024;
+const POPULATE_FROM: usize = 1024 * 1024;
+/// With `thp:madvise`, stores from this size on ask for huge pages, and grow by whole ones.
+const HUGE_FROM: usize = 32 * 1024 * 1024;
+const HUGE: usize = 2 * 1024 * 1024;
+
 /// Makes room in the top for a chunk of this size and the smallest top behind it. `false` where the kernel gives nothing.
 pub fn grow(store: &mut Store, size: usize) -> bool {
     let need = size + MIN_CHUNK;
-    let pad = POLICY.top_pad.load(Relaxed);
+    let mut pad = POLICY.top_pad.load(Relaxed);
+    if POLICY.thp() == Thp::Madvise && store.system_bytes >= HUGE_FROM {
+        // A huge page that the heap's end cuts through isn't one.
+        pad = pad.max(2 * HUGE);
+    }
+    if store.trimmed {
+        // What was given back is wanted again: next time keep more, and let decay give it back.
+        store.trimmed = false;
+        store.trim_slack = (2 * store.trim_slack + need).min((store.system_bytes / 4).max(SLACK));
+    }
     grow_padded(store, need, pad) || pad > 0 && grow_padded(store, need, 0)
 }
 
@@ -63,6 +84,43 @@ fn extended(store: &mut Store, bytes: usize) {
         store.set_top(top, top.flags() & P);
     }
     account(store, bytes);
+    populate_soon(store);
+    // SAFETY: as above.
+    if unsafe { (*store.regions).kind } == Kind::Break {
+        advise(store, end - bytes, end);
+    }
+}
+
+/// Says about new memory of a heap what the settings say of huge pages.
+fn advise(store: &Store, start: usize, end: usize) {
+    let wanted = match POLICY.thp() {
+        Thp::Kernel => return,
+        Thp::Never => false,
+        Thp::Madvise if store.system_bytes < HUGE_FROM => return,
+        Thp::Madvise | Thp::Always => true,
+    };
+    let page = os::page_size();
+    let (start, end) = (start & !(page - 1), end & !(page - 1));
+    if start < end {
+        kernel::huge_pages(start, end - start, wanted);
+    }
+}
+
+/// From some size on, the next pages of the top are made ready together, when it comes to them.
+fn populate_soon(store: &mut Store) {
+    if store.populate_from == usize::MAX && store.system_bytes >= POPULATE_FROM && POLICY.populate.load(Relaxed) {
+        store.populate_from = store.fresh_from;
+    }
+}
+
+/// The top came to pages that were never touched: makes the next ones ready.
+#[cold]
+pub fn populate(store: &mut Store) {
+    // SAFETY: where there is a top, there is its heap.
+    let end = unsafe { (*store.regions).end } & !(os::page_size() - 1);
+    let from = os::pages_up(store.fresh_from).unwrap_or(end);
+    let to = from.saturating_add(POPULATED).min(end);
+    store.populate_from = if from < to && kernel::populate(from, to - from) { to } else { usize::MAX };
 }
 
 fn account(store: &mut Store, bytes: usize) {
@@ -105,50 +163,41 @@ fn grow_break(store: &mut Store, need: usize, pad: usize) -> bool {
         return false;
     }
     region::mark_break(start, end);
-    begin(
-        store,
-        Region {
-            next: core::ptr::null_mut(),
-            start,
-            end,
-            limit: end,
-            committed: end,
-            kind: Kind::Break,
-            closed: 0,
-            unused: core::ptr::null_mut(),
-        },
-    )
+    begin(store, Region::new(Kind::Break, start, end, end))
 }
 
-/// Begins a mapped heap.
+/// Begins a mapped heap: the spare one, or one that is reserved for it.
 fn begin_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
     let Some(least) = os::pages_up(need) else { return false };
-    let Some((start, limit)) = region::reserve(store.arena, least) else { return false };
+    if let Some(spare) = store.spare.take_if(|spare| spare.limit - spare.start >= least) {
+        return begin_spare(store, spare, least, pad);
+    }
+    let mut reserved = region::reserve(store.arena, least);
+    if reserved.is_none() && drop_spare_now(store) {
+        reserved = region::reserve(store.arena, least);
+    }
+    let Some((start, limit)) = reserved else { return false };
     let bytes = os::pages_up(need + pad).unwrap_or(least).min(limit - start);
-    if !region::commit(start, bytes) {
+    if !region::commit(start, bytes) || !begin(store, Region::new(Kind::Mapped, start, start + bytes, limit)) {
         // SAFETY: reserved a moment ago, unused.
         unsafe { region::unreserve(start, limit) };
         return false;
     }
-    let end = start + bytes;
-    let began = begin(
-        store,
-        Region {
-            next: core::ptr::null_mut(),
-            start,
-            end,
-            limit,
-            committed: end,
-            kind: Kind::Mapped,
-            closed: 0,
-            unused: core::ptr::null_mut(),
-        },
-    );
-    if !began {
-        // SAFETY: as above.
-        unsafe { region::unreserve(start, limit) };
+    true
+}
+
+fn begin_spare(store: &mut Store, spare: Spare, least: usize, pad: usize) -> bool {
+    let Spare { start, limit, committed, dirty, .. } = spare;
+    let end = start + os::pages_up(least + pad).unwrap_or(least).min(limit - start);
+    let is_short = end > committed;
+    let mut region = Region::new(Kind::Mapped, start, end, limit);
+    region.committed = committed.max(end);
+    if is_short && !region::commit(committed, end - committed) || !begin(store, region) {
+        store.spare = Some(spare);
+        return false;
     }
-    began
+    store.fresh_from = dirty;
+    true
 }
 
 /// Makes a heap the current one, with nothing in it but its top; closes the one before.
@@ -176,6 +225,9 @@ fn begin(store: &mut Store, region: Region) -> bool {
     // The first bytes of a break that didn't stand at a page's start may have been somebody's.
     store.fresh_from = os::pages_up(start).unwrap_or(end);
     account(store, end - start);
+    populate_soon(store);
+    // A mapped heap's whole range at once, a break's as it grows.
+    advise(store, start, if region.kind == Kind::Mapped { region.limit } else { end });
     true
 }
 
@@ -211,8 +263,8 @@ fn close(store: &mut Store) {
     }
 }
 
-/// A closed mapped heap in which nothing is in use goes back to the kernel. Called when the chunk from `start` to the fence
-/// was just freed; `true` where the heap is gone, and the chunk with it.
+/// A closed mapped heap in which nothing is in use becomes the spare one, or goes back to the kernel. Called when the chunk
+/// from `start` to the fence was just freed; `true` where the heap is gone, and the chunk with it.
 pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
     let mut link = &raw mut store.regions;
     // SAFETY: the list of heap records is the store's.
@@ -223,8 +275,15 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                 && region.start == start.address()
                 && region.end == fence.next().address()
             {
-                let (bytes, start, limit) = (region.end - region.start, region.start, region.limit);
-                if !region::unreserve(start, limit) {
+                let bytes = region.end - region.start;
+                let spare = Spare {
+                    start: region.start,
+                    limit: region.limit,
+                    committed: region.committed,
+                    dirty: region.end,
+                    epochs: 0,
+                };
+                if !keep_spare(store, spare) && !region::unreserve(spare.start, spare.limit) {
                     return false;
                 }
                 *link = region.next;
@@ -241,9 +300,66 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
     false
 }
 
-/// A7, step 9: gives the end of the top back where it is longer than `threshold`.
-pub fn trim_beyond(store: &mut Store, threshold: usize) -> bool {
-    store.top_size() > threshold && trim(store, POLICY.top_pad.load(Relaxed))
+/// A mapped heap in which nothing is, and that is in no list: kept for a decay, since a program that came to the end of a
+/// heap once does so again.
+#[derive(Clone, Copy)]
+pub struct Spare {
+    start: usize,
+    limit: usize,
+    committed: usize,
+    /// Memory from here on is as it came from the kernel.
+    dirty: usize,
+    /// Epochs since it was kept.
+    epochs: u32,
+}
+
+fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
+    let is_whole = spare.limit - spare.start == region::HEAP_MAX;
+    if store.spare.is_some() || !is_whole || POLICY.keeps_nothing() {
+        return false;
+    }
+    let kept = spare.start + SPARE_KEPT;
+    if spare.dirty > kept {
+        // SAFETY: nothing of the heap is anyone's.
+        if unsafe { kernel::discard(kept, spare.dirty - kept) }.is_err() {
+            return false;
+        }
+        spare.dirty = kept;
+    }
+    store.spare = Some(spare);
+    decay::raise();
+    true
+}
+
+/// An epoch has passed: the spare heap goes once it has waited for a decay.
+pub fn drop_spare(store: &mut Store) {
+    if let Some(spare) = &mut store.spare {
+        spare.epochs += 1;
+        if spare.epochs > 2 {
+            drop_spare_now(store);
+        }
+    }
+}
+
+/// The spare heap goes back to the kernel. `true` where there was one.
+pub fn drop_spare_now(store: &mut Store) -> bool {
+    // SAFETY: nothing is in it, and nobody knows of it.
+    let gone = store.spare.take_if(|spare| unsafe { region::unreserve(spare.start, spare.limit) });
+    gone.is_some()
+}
+
+/// A7, step 9: gives the end of the top back where it is longer than the trim threshold.
+pub fn trim_beyond(store: &mut Store) {
+    let threshold = POLICY.trim_threshold.load(Relaxed);
+    if store.top_size() <= threshold {
+        return;
+    }
+    let slack = if POLICY.keeps_nothing() { 0 } else { store.trim_slack };
+    if store.top_size() > threshold.saturating_add(slack)
+        && trim(store, POLICY.top_pad.load(Relaxed).saturating_add(slack))
+    {
+        store.trimmed = true;
+    }
 }
 
 /// Gives the end of the top back but for `pad` bytes: the break moves down, a mapped heap's pages are released. `true` where
@@ -259,11 +375,9 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
     }
     let end = region.end - bytes;
     match region.kind {
+        // Somebody else's memory above ours stays where it is.
+        Kind::Break if kernel::current_break() != Some(region.end) => return release_end(store, end),
         Kind::Break => {
-            // Somebody else's memory above ours stays where it is.
-            if kernel::current_break() != Some(region.end) {
-                return false;
-            }
             region::shrink_break(end);
             // SAFETY: nothing but the top lies above `end`.
             if unsafe { kernel::move_break(-(bytes as isize)) }.is_none() {
@@ -280,10 +394,36 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
         }
     }
     region.end = end;
+    if store.populate_from < usize::MAX {
+        store.populate_from = store.populate_from.min(end);
+    }
     // Of a page that the new end cuts through, the kernel took nothing back.
     store.fresh_from = store.fresh_from.min(os::pages_up(end).unwrap_or(usize::MAX));
     store.system_bytes -= bytes;
     kernel::heap_shrank(bytes);
     store.set_top(top, top.flags() & P);
+    true
+}
+
+/// A top that can't get shorter releases its pages from `from` on, and stays.
+fn release_end(store: &mut Store, from: usize) -> bool {
+    let page = os::page_size();
+    // SAFETY: the current heap's record.
+    let end = unsafe { (*store.regions).end };
+    let (start, stop) = (os::pages_up(from).unwrap_or(end), end & !(page - 1));
+    if start >= stop || store.fresh_from <= start {
+        return false;
+    }
+    // SAFETY: nothing but the top lies above `from`.
+    if unsafe { kernel::discard(start, stop - start) }.is_err() {
+        return false;
+    }
+    if store.fresh_from > stop {
+        // The last page is partly somebody else's: of ours, only what was never touched is known to be zero.
+        // SAFETY: the end of the top, which nobody uses.
+        unsafe { core::ptr::write_bytes(stop as *mut u8, 0, end - stop) };
+    }
+    kernel::released(stop - start);
+    store.fresh_from = start;
     true
 }

@@ -122,7 +122,7 @@ fn a_broken_link() {
             for index in 0..2 {
                 let (word, kept) = word_at(chunk.word(index) as usize);
                 // Nowhere, at itself, at a live chunk, a byte cut off, outside of all.
-                let damages = [0, chunk.user() as u64, find("live").user() as u64, kept & !0xff | 8, u64::MAX];
+                let damages = [0, chunk.user() as u64, find("live").user() as u64, kept & !0xff | !kept & 8, u64::MAX];
                 found(store, name, word, &damages);
             }
         }
@@ -143,7 +143,7 @@ fn a_chunk_in_no_list_or_in_a_wrong_one() {
         let unsorted = find("unsorted");
         assert_eq!(faults(store), 0);
         // SAFETY: a free chunk of the locked store; it is put back.
-        unsafe { store.bins.remove(&store.span, unsorted) };
+        let past = unsafe { store.bins.remove(&store.span, unsorted) };
         assert!(faults(store) > 0, "in no list");
         let wrong = store.bins.small.heads.get_mut(3).expect("a small bin");
         // SAFETY: as above.
@@ -156,7 +156,7 @@ fn a_chunk_in_no_list_or_in_a_wrong_one() {
         unsafe {
             heapglass_heap::list::remove(&store.span, heapglass_heap::bins::link_of(unsorted));
             (store.bins.count, store.bins.bytes) = (store.bins.count - 1, store.bins.bytes - unsorted.size());
-            store.bins.put(&store.span, unsorted);
+            store.bins.put(&store.span, unsorted, past);
         }
         assert_eq!(faults(store), 0);
     });
@@ -197,24 +197,66 @@ fn two_free_neighbours() {
         let second = Chunk::at(chunk.address() + 1040);
         // SAFETY: a free chunk of the locked store; it is made whole again.
         unsafe {
-            store.bins.remove(&store.span, chunk);
+            let past = store.bins.remove(&store.span, chunk);
             chunk.set(1040, flags, State::Free);
             second.set(size - 1040, flags & !P, State::Free);
             second.set_prev_free(1040);
             second.next().set_prev_free(size - 1040);
-            store.bins.put(&store.span, chunk);
-            store.bins.put(&store.span, second);
+            store.bins.put(&store.span, chunk, past);
+            store.bins.put(&store.span, second, past);
         }
         assert_eq!(faults(store), 1);
         // SAFETY: as above.
         unsafe {
             store.bins.remove(&store.span, chunk);
-            store.bins.remove(&store.span, second);
+            let past = store.bins.remove(&store.span, second);
             chunk.set(size, flags, State::Free);
             chunk.next().set_prev_free(size);
-            store.bins.put(&store.span, chunk);
+            store.bins.put(&store.span, chunk, past);
         }
         assert_eq!(faults(store), 0);
+    });
+}
+
+#[test]
+fn words_about_the_pages_of_a_free_chunk() {
+    let paged = |test: &dyn Fn(&mut Store, Chunk)| {
+        let _alone = world::alone();
+        world::reset(world::Mode::Classic);
+        let [chunk, above] = [50_000, 24].map(malloc::malloc);
+        // SAFETY: live until now.
+        unsafe { free::free(chunk) };
+        test(
+            &mut thread::arena().lock(thread::owner()).expect("not locked by this thread"),
+            Chunk::from_user(chunk as usize),
+        );
+        // SAFETY: as above.
+        unsafe { free::free(above) };
+        world::assert_empty();
+    };
+    paged(&|store, chunk| {
+        let page = heapglass_os::page_size() as u64;
+        let inside = (chunk.address() as u64 + page) & !(page - 1);
+        for index in [5, 6] {
+            found(store, "links by age", chunk.word(index).cast(), &[0, 8, chunk.user() as u64]);
+        }
+        found(store, "the age", chunk.word(7).cast(), &[4, u64::MAX]);
+        for (index, wrong) in [(8, inside + 4 * page), (9, inside - 2 * page), (9, inside + 4 * page), (9, u64::MAX)] {
+            found(store, "the clean run", chunk.word(index).cast(), &[wrong]);
+        }
+        for counter in
+            [&raw mut store.bins.pages.count, &raw mut store.bins.pages.dirty, &raw mut store.bins.pages.released]
+        {
+            found(store, "counters of pages", counter.cast(), &[7]);
+        }
+    });
+    // The same once its pages are released: then it is in no list.
+    paged(&|store, chunk| {
+        // SAFETY: a free chunk of the locked store.
+        let bytes = unsafe { store.bins.pages.release(&store.span, chunk, &mut usize::MAX.clone()) };
+        assert_eq!((store.bins.pages.count, store.bins.pages.released), (0, bytes));
+        assert!(bytes >= 40_000, "{bytes}");
+        found(store, "the age of a clean chunk", chunk.word(7).cast(), &[0, 4]);
     });
 }
 

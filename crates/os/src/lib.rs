@@ -119,6 +119,17 @@ pub unsafe fn discard(address: usize, bytes: usize) -> Result<()> {
     call(k::__NR_madvise, [address, bytes, k::MADV_DONTNEED as usize, 0, 0, 0]).map(drop)
 }
 
+/// `madvise(MADV_POPULATE_WRITE)`: the pages are there as if each had been written to, unchanged. Kernels before 5.14 refuse.
+pub fn populate(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_POPULATE_WRITE as usize, 0, 0, 0]).map(drop)
+}
+
+/// `madvise(MADV_HUGEPAGE)` or `MADV_NOHUGEPAGE`: a wish, which kernels without huge pages refuse.
+pub fn huge_pages(address: usize, bytes: usize, wanted: bool) -> Result<()> {
+    let advice = if wanted { k::MADV_HUGEPAGE } else { k::MADV_NOHUGEPAGE };
+    call(k::__NR_madvise, [address, bytes, advice as usize, 0, 0, 0]).map(drop)
+}
+
 /// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`: what `/proc/PID/maps` calls the range. Older kernels refuse; that's no loss.
 pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
     use linux_raw_sys::prctl::{PR_SET_VMA, PR_SET_VMA_ANON_NAME};
@@ -183,7 +194,7 @@ pub fn processors() -> usize {
     }
 }
 
-/// Nanoseconds of the monotonic clock: only as a last source of chance.
+/// Nanoseconds of the monotonic clock. A system call: the C library's faster way isn't ours to take.
 pub fn clock_nanos() -> u64 {
     let mut time = [0u64; 2];
     let _ = call(k::__NR_clock_gettime, [k::CLOCK_MONOTONIC as usize, time.as_mut_ptr() as usize, 0, 0, 0, 0]);

@@ -1,11 +1,12 @@
-//! The machine-dependent lines of the allocator: one thread-local word, and the hint to fetch a line.
+//! The machine-dependent lines of the allocator: one thread-local word, the hint to fetch a line, and a counter
+//! that says cheaply whether a look at the clock is due.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub use x86_64::{prefetch, set_word, thread_mark, word};
+pub use x86_64::{cycles, prefetch, set_word, thread_mark, word};
 
 #[cfg(any(not(target_arch = "x86_64"), miri))]
 mod portable;
 #[cfg(any(not(target_arch = "x86_64"), miri))]
-pub use portable::{prefetch, set_word, thread_mark, word};
+pub use portable::{cycles, prefetch, set_word, thread_mark, word};

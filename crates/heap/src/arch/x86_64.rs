@@ -65,3 +65,10 @@ pub fn prefetch(at: usize) {
     // SAFETY: a prefetch never faults.
     unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at as *const i8) }
 }
+
+/// The counter of cycles.
+#[inline(always)]
+pub fn cycles() -> u64 {
+    // SAFETY: no precondition.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}

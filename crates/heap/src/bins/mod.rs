@@ -12,6 +12,7 @@
 
 pub mod fast;
 pub mod large;
+pub mod pages;
 pub mod small;
 
 use crate::chunk::{Chunk, State};
@@ -19,6 +20,7 @@ use crate::die;
 use crate::list::{self, Link, Span};
 use crate::size::SMALL_MAX;
 use large::Large;
+use pages::{Pages, Past};
 use small::Small;
 
 /// The bins of one arena but the fast ones.
@@ -27,6 +29,8 @@ pub struct Bins {
     pub unsorted: Link,
     pub small: Small,
     pub large: Large,
+    /// The whole pages inside the chunks of these three.
+    pub pages: Pages,
     /// Chunks and bytes in these three.
     pub count: usize,
     pub bytes: usize,
@@ -56,7 +60,14 @@ fn proven(link: *mut Link) -> Chunk {
 
 impl Bins {
     pub const fn unset() -> Bins {
-        Bins { unsorted: Link::unset(), small: Small::unset(), large: Large::unset(), count: 0, bytes: 0 }
+        Bins {
+            unsorted: Link::unset(),
+            small: Small::unset(),
+            large: Large::unset(),
+            pages: Pages::unset(),
+            count: 0,
+            bytes: 0,
+        }
     }
 
     /// Makes all lists empty. Heads point at themselves, so it is done where they stay.
@@ -64,6 +75,7 @@ impl Bins {
         self.unsorted.clear();
         self.small.clear();
         self.large.clear();
+        self.pages.clear();
         (self.count, self.bytes) = (0, 0);
     }
 
@@ -71,11 +83,12 @@ impl Bins {
     ///
     /// # Safety
     /// The chunk is in no list; the arena's lock is held.
-    pub unsafe fn put(&mut self, span: &Span, chunk: Chunk) {
+    pub unsafe fn put(&mut self, span: &Span, chunk: Chunk, past: Past) {
         // SAFETY: as the caller promises.
         unsafe {
             large::mark_unsorted(chunk);
             list::insert(span, &mut self.unsorted, link_of(chunk));
+            self.pages.put(span, chunk, past);
         }
         self.count += 1;
         self.bytes += chunk.size();
@@ -85,9 +98,10 @@ impl Bins {
     ///
     /// # Safety
     /// As `put`.
-    pub unsafe fn put_sorted(&mut self, span: &Span, chunk: Chunk) {
+    pub unsafe fn put_sorted(&mut self, span: &Span, chunk: Chunk, past: Past) {
         // SAFETY: as the caller promises.
         unsafe {
+            self.pages.put(span, chunk, past);
             if chunk.size() < SMALL_MAX {
                 self.small.put(span, chunk);
             } else {
@@ -102,18 +116,20 @@ impl Bins {
     ///
     /// # Safety
     /// The chunk is Free; the arena's lock is held.
-    pub unsafe fn remove(&mut self, span: &Span, chunk: Chunk) {
+    pub unsafe fn remove(&mut self, span: &Span, chunk: Chunk) -> Past {
         // SAFETY: as the caller promises.
-        unsafe {
+        let past = unsafe {
             if chunk.size() >= SMALL_MAX {
                 self.large.remove(span, chunk);
             } else {
                 let emptied = list::remove(span, link_of(chunk));
                 self.small.note_empty(emptied, chunk.size());
             }
-        }
+            self.pages.take(span, chunk)
+        };
         self.count -= 1;
         self.bytes -= chunk.size();
+        past
     }
 
     /// A6 step 4: the small bin of exactly this size.
@@ -144,6 +160,7 @@ impl Bins {
                 let chunk = proven(self.unsorted.bk);
                 list::remove(span, link_of(chunk));
                 if chunk.size() == size {
+                    self.pages.take(span, chunk);
                     self.count -= 1;
                     self.bytes -= size;
                     return Some(chunk);
@@ -158,19 +175,19 @@ impl Bins {
         }
     }
 
-    /// A6 step 6: the best fitting chunk of the bins, of any size above.
+    /// A6 step 6: the best fitting chunk of the bins, of any size above, and its past for the remainder.
     ///
     /// # Safety
     /// The arena's lock is held.
-    pub unsafe fn take_best(&mut self, span: &Span, size: usize) -> Option<Chunk> {
+    pub unsafe fn take_best(&mut self, span: &Span, size: usize) -> Option<(Chunk, Past)> {
         // SAFETY: as the caller promises.
         unsafe {
             let chunk = match self.small.oldest_from(size) {
                 Some(chunk) => chunk,
                 None => self.large.best(span, size)?,
             };
-            self.remove(span, chunk);
-            Some(chunk)
+            let past = self.remove(span, chunk);
+            Some((chunk, past))
         }
     }
 }
