@@ -4,18 +4,21 @@
 //! whose threads have ended serves the next that comes.
 
 use crate::chunk::{Chunk, State};
+use crate::depot;
+use crate::die;
 use crate::kernel;
 use crate::magazine::{self, Magazine};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::region;
-use crate::size::{ALIGN, HEADER, MAX_CHUNK};
+use crate::size::{HEADER, MAX_CHUNK};
 use crate::store::Store;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 use crate::sync::inbox::{Inbox, Item};
 use crate::sync::lock::{Lock, Owner};
 use crate::sync::seats::{self, Seats};
 use crate::thread;
+use crate::top;
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use heapglass_os as os;
@@ -89,7 +92,7 @@ impl Arena {
             // SAFETY: what came out of the inbox is ours, and its chunks are this arena's.
             unsafe {
                 let next = *Magazine::next(magazine);
-                guard.depot_put(magazine);
+                if (*magazine).class == ONE_BY_ONE { guard.give_all(magazine) } else { guard.merge_all(magazine) }
                 magazine = next;
             }
         }
@@ -134,6 +137,27 @@ pub fn chunk_around(user: usize) -> Option<(Chunk, State)> {
         chunk = Chunk::at(next);
     }
     None
+}
+
+/// Chunks that are merged at a time before an arena grows, and how often.
+const MERGED: usize = 2048;
+const MERGES: usize = 8;
+
+/// Takes something from an arena. Where that needs memory from the kernel and the depots are full, those are merged first, a
+/// part at a time, until it no longer does: `take` is told whether the arena may grow.
+pub fn take<T>(arena: &'static Arena, me: Owner, mut take: impl FnMut(&mut Store, bool) -> Option<T>) -> Option<T> {
+    for _ in 0..MERGES {
+        if !depot::are_full() {
+            break;
+        }
+        if let Some(taken) = take(&mut *arena.lock(me)?, false) {
+            return Some(taken);
+        }
+        if depot::merge(MERGED, Some(arena), me) == 0 {
+            break;
+        }
+    }
+    take(&mut *arena.lock(me)?, true)
 }
 
 /// How many arenas there are.
@@ -247,72 +271,104 @@ pub fn send_home(chunk: Chunk, size: usize, own: Option<&'static Arena>, me: Own
     unsafe {
         *Magazine::slots(magazine) = chunk.user();
         (*magazine).count = 1;
-        (*magazine).class = u32::MAX;
+        (*magazine).class = ONE_BY_ONE;
         home.inbox.push(magazine);
     }
 }
 
-/// Sends a magazine of cached chunks of one class home. All of them go to their own arenas; where they are several, each
-/// arena gets a magazine of its own.
+/// Sends the cached chunks of a magazine home, each to its own arena, where they are merged: directly where the lock is free
+/// or the arena is the caller's own, else by the inbox. `idle_epochs` is for how long they have been free.
 ///
 /// # Safety
-/// The magazine is the caller's, with `count` and `class` set, and from here on somebody else's.
-pub unsafe fn send_magazine_home(magazine: *mut Magazine, own: &'static Arena, me: Owner) {
+/// The magazine is the caller's, with its count written, and from here on somebody else's.
+pub unsafe fn scatter(magazine: *mut Magazine, own: Option<&'static Arena>, idle_epochs: usize, me: Owner) {
     // SAFETY: as the caller promises.
     let users = unsafe { Magazine::users(magazine) };
-    let Some(&first) = users.first() else {
-        // SAFETY: as above.
-        return unsafe { magazine::put(magazine) };
-    };
-    let home_of = |user: usize| if count() == 1 { Some(0) } else { region::owner(Chunk::from_user(user).address()) };
-    let Some(home) = home_of(first) else { return };
-    if !users.iter().all(|&user| home_of(user) == Some(home)) {
-        // SAFETY: as above.
-        return unsafe { split_magazine(magazine, own, me) };
-    }
-    let home = get(home);
-    let guard = if core::ptr::eq(home, own) { home.lock(me) } else { home.try_lock(me) };
-    // SAFETY: the magazine and its chunks are the home arena's from here on.
-    unsafe {
-        match guard {
-            Some(mut guard) => guard.depot_put(magazine),
-            None => home.inbox.push(magazine),
+    let home_of = |user: usize| region::owner(Chunk::from_user(user).address());
+    while let Some(&first) = users.iter().find(|&&user| user != 0) {
+        let home = home_of(first);
+        let arena = get(home.unwrap_or(0));
+        let is_own = own.is_some_and(|own| core::ptr::eq(own, arena));
+        let is_here = |user: &&mut usize| **user != 0 && home_of(**user) == home;
+        let guard = if is_own { arena.lock(me) } else { arena.try_lock(me) };
+        if let Some(mut guard) = guard {
+            guard.decay.idle_epochs = idle_epochs;
+            for user in users.iter_mut().filter(is_here) {
+                guard.merge_cached(*user);
+                *user = 0;
+            }
+            guard.decay.idle_epochs = 0;
+            top::trim_beyond(&mut guard);
+            continue;
         }
-    }
-}
-
-/// Takes a magazine of several arenas' chunks apart.
-unsafe fn split_magazine(magazine: *mut Magazine, own: &'static Arena, me: Owner) {
-    // SAFETY: as in `send_magazine_home`.
-    unsafe {
-        let (step, class) = (Magazine::step(magazine), (*magazine).class);
-        let users = Magazine::users(magazine);
-        while let Some(&home) = users.iter().find(|&&user| user != 0) {
-            let home = region::owner(home - HEADER);
-            let part = magazine::take(step);
-            let (mut count, mut units) = (0, 0);
-            for user in users.iter_mut().filter(|user| **user != 0) {
-                if region::owner(*user - HEADER) != home {
-                    continue;
-                }
+        // SAFETY: magazines of ours; the part is as long as the whole.
+        unsafe {
+            let part = magazine::take(Magazine::step(magazine));
+            let mut count = 0;
+            for user in users.iter_mut().filter(is_here) {
                 if part.is_null() {
-                    let chunk = Chunk::from_user(*user);
-                    send_home(chunk, chunk.size(), Some(own), me);
+                    // No memory for an envelope: then wait after all. On top of the lock's owner, the chunk is lost.
+                    if let Some(mut guard) = arena.lock(me) {
+                        guard.merge_cached(*user);
+                    }
                 } else {
                     *Magazine::slots(part).add(count) = *user;
-                    units += (Chunk::from_user(*user).size() / ALIGN) as u32;
+                    count += 1;
                 }
-                count += 1;
                 *user = 0;
             }
             if !part.is_null() {
                 (*part).count = count as u32;
-                (*part).class = class;
-                (*part).units = units;
-                send_magazine_home(part, own, me);
+                (*part).class = 0;
+                arena.inbox.push(part);
             }
         }
-        magazine::put(magazine);
+    }
+    // SAFETY: as the caller promises; nothing is in it any more.
+    unsafe { magazine::put(magazine) };
+}
+
+/// The class of a magazine whose chunks are to be given back as if each had been freed by itself.
+const ONE_BY_ONE: u32 = u32::MAX;
+
+impl Store {
+    /// Merges a chunk that left a cache.
+    fn merge_cached(&mut self, user: usize) {
+        let chunk = Chunk::from_user(user);
+        if !chunk.is(State::Cached) {
+            die::corrupt_header(chunk, "free, in a cache");
+        }
+        self.merge(chunk, chunk.size(), true);
+    }
+
+    /// Merges the chunks of a magazine that came home.
+    ///
+    /// # Safety
+    /// The magazine is the caller's and all its chunks are this store's.
+    unsafe fn merge_all(&mut self, magazine: *mut Magazine) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            Magazine::users(magazine).iter().for_each(|&user| self.merge_cached(user));
+            magazine::put(magazine);
+        }
+    }
+
+    /// Gives each chunk of a magazine back as if it had been freed by itself.
+    ///
+    /// # Safety
+    /// As `merge_all`.
+    unsafe fn give_all(&mut self, magazine: *mut Magazine) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            for &user in Magazine::users(magazine).iter() {
+                let chunk = Chunk::from_user(user);
+                if !chunk.is(State::Cached) {
+                    die::corrupt_header(chunk, "free, on its way home");
+                }
+                self.give(chunk, chunk.size());
+            }
+            magazine::put(magazine);
+        }
     }
 }
 

@@ -12,14 +12,13 @@
 use crate::arena;
 use crate::bins::{fast::Fast, large, pages};
 use crate::chunk::{A, Chunk, State};
+use crate::depot;
 use crate::line::Line;
 use crate::list::{self, Link, Span};
-use crate::magazine::Magazine;
 use crate::mapped;
-use crate::region::Region;
+use crate::region::{self, Region};
 use crate::size::*;
 use crate::store::Store;
-use crate::sync::inbox::Item;
 use crate::thread;
 
 /// What a walk counted.
@@ -280,26 +279,16 @@ impl Checker<'_> {
         if (count, bytes) != (self.walked.fast, self.walked.fast_bytes) {
             self.fault(count, "the fast bins don't hold exactly the heaps' fast chunks; chunks in bins");
         }
-        let (mut depot_chunks, mut depot_bytes) = (0, 0);
-        for class in 0..self.store.depots.len() {
-            let mut magazine = self.store.depots.get(class).copied().unwrap_or(core::ptr::null_mut());
-            while !magazine.is_null() {
-                // SAFETY: a depot's magazine, and the store is locked.
-                let users = unsafe { Magazine::users(magazine) };
-                for &mut user in users {
-                    let chunk = Chunk::from_user(user);
-                    if !chunk.is(State::Cached) || chunk.size() > CACHED_MAX || class_of(chunk.size()) != class {
-                        self.fault(chunk.address(), "a depot holds a chunk that doesn't belong there");
-                    }
-                    (depot_chunks, depot_bytes) = (depot_chunks + 1, depot_bytes + chunk.size());
+        let mut depot_chunks = 0;
+        depot::each(thread::owner(), |class, user| {
+            let chunk = Chunk::from_user(user);
+            if region::owner(chunk.address()) == Some(self.store.arena) {
+                if !chunk.is(State::Cached) || chunk.size() > CACHED_MAX || class_of(chunk.size()) != class {
+                    self.fault(chunk.address(), "a depot holds a chunk that doesn't belong there");
                 }
-                // SAFETY: as above.
-                magazine = unsafe { *Magazine::next(magazine) };
+                depot_chunks += 1;
             }
-        }
-        if (depot_chunks, depot_bytes) != (self.store.depot_chunks, self.store.depot_bytes) {
-            self.fault(depot_chunks, "the depots' counters are wrong; chunks in depots");
-        }
+        });
         if depot_chunks > self.walked.cached {
             self.fault(depot_chunks, "the depots hold more chunks than are marked cached; chunks in depots");
         }

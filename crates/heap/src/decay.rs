@@ -15,7 +15,7 @@
 
 use crate::arch;
 use crate::arena;
-use crate::depot::DEPOTS;
+use crate::depot;
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::store::Store;
@@ -35,6 +35,8 @@ const BYTES_PER_MS: usize = 1 << 20;
 const BYTES_MAX: usize = 64 << 20;
 /// Milliseconds in which all that waits would be done.
 const DONE_IN_MS: usize = 256;
+/// Epochs for which the chunks of an idle magazine have been free, as far as is known.
+pub const IDLE_EPOCHS: usize = 2;
 /// What merging one chunk of a magazine costs, in bytes of pages released.
 const CHUNK_BYTES: usize = 2048;
 /// Arenas that one call looks at.
@@ -53,6 +55,8 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// When it began, in milliseconds.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
+/// When the depots' epoch began.
+static DEPOTS_BEGAN: AtomicU64 = AtomicU64::new(0);
 /// The arena that is looked at next.
 static HAND: AtomicU32 = AtomicU32::new(0);
 
@@ -65,10 +69,6 @@ pub struct Decay {
     top_low_before: usize,
     /// Bytes at the top's end that wait to be trimmed.
     top_idle: usize,
-    /// Magazines of each depot, the fewest in this epoch, and those to be merged.
-    pub magazines: [u32; DEPOTS],
-    pub fewest: [u32; DEPOTS],
-    pub idle: [u32; DEPOTS],
     /// Epochs that memory which is merged now has lain idle.
     pub idle_epochs: usize,
     /// The fast bins have been full for an epoch.
@@ -82,24 +82,8 @@ impl Decay {
             top_low: 0,
             top_low_before: 0,
             top_idle: 0,
-            magazines: [0; DEPOTS],
-            fewest: [0; DEPOTS],
-            idle: [0; DEPOTS],
             idle_epochs: 0,
             fast_idle: false,
-        }
-    }
-
-    /// A magazine entered or left a depot.
-    pub fn note(&mut self, class: usize, entered: bool) {
-        if let Some(count) = self.magazines.get_mut(class) {
-            *count = if entered { count.saturating_add(1) } else { count.saturating_sub(1) };
-            let count = *count;
-            for lows in [&mut self.fewest, &mut self.idle] {
-                if let Some(low) = lows.get_mut(class) {
-                    *low = count.min(*low);
-                }
-            }
         }
     }
 }
@@ -170,7 +154,19 @@ fn work(now: u64, decay: u64, budget: &mut usize) -> bool {
         }
     }
     HAND.store((first + ARENAS.min(count)).checked_rem(count).unwrap_or(0) as u32, Relaxed);
-    mapped::decay(now, decay) | waits
+    mapped::decay(now, decay) | decay_depots(now, decay, budget, me) | waits
+}
+
+/// The depots' part of the work.
+fn decay_depots(now: u64, decay: u64, budget: &mut usize, me: Owner) -> bool {
+    if now.saturating_sub(DEPOTS_BEGAN.load(Relaxed)) >= period(decay) && depot::is_settled() {
+        DEPOTS_BEGAN.store(now, Relaxed);
+        depot::enter_epoch();
+    }
+    *budget = depot::settle(*budget / CHUNK_BYTES, me) * CHUNK_BYTES;
+    let (chunks, _) = depot::held();
+    BACKLOG.fetch_add(chunks * CHUNK_BYTES, Relaxed);
+    chunks > 0
 }
 
 /// The length of an epoch.
@@ -192,9 +188,9 @@ impl Store {
             self.enter_epoch();
         }
         self.settle(budget);
-        BACKLOG.fetch_add(self.bins.pages.dirty + self.depot_chunks * CHUNK_BYTES, Relaxed);
+        BACKLOG.fetch_add(self.bins.pages.dirty, Relaxed);
         let top_waits = self.top_size() > POLICY.top_pad.load(Relaxed) + TOP_MIN;
-        self.bins.pages.count > 0 || self.depot_chunks > 0 || self.fast.count > 0 || top_waits || self.spare.is_some()
+        self.bins.pages.count > 0 || self.fast.count > 0 || top_waits || self.spare.is_some()
     }
 
     /// Is the epoch's work done?
@@ -202,7 +198,6 @@ impl Store {
         !self.bins.pages.is_due()
             && self.decay.top_idle == 0
             && !self.decay.fast_idle
-            && self.decay.idle.iter().all(|&idle| idle == 0)
     }
 
     fn enter_epoch(&mut self) {
@@ -216,16 +211,11 @@ impl Store {
         if decay.top_idle > 0 {
             self.trim_slack = 0;
         }
-        decay.idle = decay.fewest;
-        decay.fewest = decay.magazines;
         decay.fast_idle = self.fast.count > 0;
         top::drop_spare(self);
     }
 
     fn settle(&mut self, budget: &mut usize) {
-        if self.decay.idle.iter().any(|&idle| idle > 0) {
-            self.merge_idle(budget);
-        }
         if self.decay.fast_idle {
             self.consolidate_fast();
             self.decay.fast_idle = false;
@@ -241,31 +231,19 @@ impl Store {
             *budget -= bytes;
         }
     }
-
-    /// Merges magazines that their depots didn't need. What they held has been free for an epoch at least.
-    fn merge_idle(&mut self, budget: &mut usize) {
-        self.decay.idle_epochs = 2;
-        for class in 0..DEPOTS {
-            while self.decay.idle.get(class).is_some_and(|&idle| idle > 0) && *budget > 0 {
-                let Some(magazine) = self.depot_take(class) else { break };
-                // SAFETY: a depot's magazine, and the store is locked.
-                *budget = budget.saturating_sub(unsafe { (*magazine).count } as usize * CHUNK_BYTES);
-                self.empty(magazine);
-                if let Some(idle) = self.decay.idle.get_mut(class) {
-                    *idle = idle.saturating_sub(1);
-                }
-            }
-        }
-        self.decay.idle_epochs = 0;
-    }
 }
 
 /// Gives back now what can be given back of all arenas, a bounded piece at a time, between which others get their turn.
 /// Leaves `pad` bytes of each top. `true` where the kernel got anything.
 pub fn all_now(pad: usize, me: Owner) -> bool {
     let mut gave = mapped::drop_kept();
+    // What others free meanwhile is theirs to give back: what there is is counted beforehand.
+    let (mut chunks, _) = depot::held();
+    while chunks > 0 {
+        let merged = depot::merge(PIECE_CHUNKS, None, me);
+        chunks = if merged > 0 { chunks.saturating_sub(merged) } else { 0 };
+    }
     for arena in arena::all() {
-        // What others free meanwhile is theirs to give back: the pieces are counted beforehand.
         let Some(mut pieces) = arena.lock(me).map(|guard| guard.pieces()) else { continue };
         while pieces > 0
             && let Some(mut guard) = arena.lock(me)
@@ -283,27 +261,18 @@ pub fn all_now(pad: usize, me: Owner) -> bool {
 
 /// Bytes of pages that one piece of `malloc_trim` releases.
 const PIECE_BYTES: usize = 8 << 20;
-/// Magazines that it merges.
-const PIECE_MAGAZINES: u32 = 64;
+/// Chunks that it merges.
+const PIECE_CHUNKS: usize = 8192;
 
 impl Store {
     /// Pieces that are enough for all that is there, and some more.
     fn pieces(&self) -> usize {
-        let magazines: u32 = self.decay.magazines.iter().sum();
-        4 + (magazines / PIECE_MAGAZINES) as usize + self.bins.pages.count / 64 + self.system_bytes / (PIECE_BYTES / 4)
+        4 + self.bins.pages.count / 64 + self.system_bytes / (PIECE_BYTES / 4)
     }
 
-    /// One piece: magazines first, then the pages inside chunks, then the top.
+    /// One piece: the top, then pages inside chunks.
     fn give_back_some(&mut self, pad: usize, gave: &mut bool) -> ControlFlow<()> {
         self.consolidate_fast();
-        for _ in 0..PIECE_MAGAZINES {
-            if !self.merge_magazine() {
-                break;
-            }
-        }
-        if self.depot_chunks > 0 {
-            return ControlFlow::Continue(());
-        }
         *gave |= top::drop_spare_now(self);
         *gave |= top::trim(self, pad);
         let (span, mut budget) = (self.span, PIECE_BYTES);

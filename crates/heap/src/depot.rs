@@ -1,135 +1,197 @@
-//! Depots: whole magazines of freed chunks, by class, that wait at their arena. Their chunks count as in use for their
-//! neighbours: nothing is merged before memory is wanted. Some are merged when the arena would otherwise ask the kernel and
-//! they hold more than an eighth of it, and with each magazine that comes when they hold much; those that nobody wanted for a
-//! while by decay, and all by `malloc_trim`.
+//! Depots: whole magazines of freed chunks, by class, that wait for whichever thread wants them next. All arenas share them,
+//! and a magazine may hold chunks of several: so what one thread frees another uses, wherever it lies, and both meet at no
+//! arena's lock. (The idea is that of tcmalloc's transfer cache.)
 //!
-//! # Safety
-//! As in `store`, of which this is a part.
+//! Chunks in a depot count as in use for their neighbours: nothing is merged before memory is wanted. Then their magazines
+//! are taken apart, and each chunk goes home to its arena (`arena::scatter`). That happens when an arena would otherwise ask
+//! the kernel and the depots hold a noticeable part of the heaps, with each magazine that comes when they hold much, to those
+//! that nobody wanted for a while by decay, and to all by `malloc_trim`.
 
-use crate::chunk::{Chunk, State};
+use crate::arena::{self, Arena};
 use crate::decay;
-use crate::die;
-use crate::magazine::{self, Magazine};
+use crate::kernel;
+use crate::magazine::Magazine;
 use crate::policy::POLICY;
 use crate::size::*;
-use crate::store::Store;
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use crate::sync::inbox::Item;
-use crate::top;
+use crate::sync::lock::{Lock, Owner};
+use core::ptr;
 
 /// Chunks longer than this don't wait: merging costs little beside using them, and they may be what keeps a heap.
 const LONGEST: usize = 4096;
 /// Classes that have a depot.
 pub const DEPOTS: usize = class_of(LONGEST);
-/// Depots below this many bytes are never merged just because they are a large part of a small arena.
-const DEPOT_KEEP: usize = 4 * 1024 * 1024;
-/// Above this many bytes they are merged however large the arena is: more couldn't be merged in time once it is idle.
-const DEPOT_MAX: usize = 8 * 1024 * 1024;
-/// Magazines that are merged when one comes too many: one more than comes, so that the depots get shorter.
-const THINNED: usize = 2;
-/// Magazines that are merged before the arena asks the kernel.
-const BEFORE_GROWTH: usize = 24;
+/// Before an arena grows, the depots are merged if they hold more than this part of all heaps.
+const PART: usize = 32;
+/// Depots below this many bytes are never merged just because they are a large part of small heaps.
+const KEEP: usize = 4 * 1024 * 1024;
+/// Above this many bytes they are merged however large the heaps are: more couldn't be merged in time once they are idle.
+const MOST: usize = 8 * 1024 * 1024;
+/// Chunks that are merged when a magazine comes too many: more than it brings, so that the depots get shorter.
+const THINNED: usize = 250;
 
-impl Store {
-    /// Merges what the fast bins hold and some magazines: a bounded piece of work, done again before the next growth.
-    pub fn consolidate_some(&mut self) {
-        self.consolidate_fast();
-        for _ in 0..BEFORE_GROWTH {
-            if !self.merge_magazine() {
-                break;
-            }
-        }
+/// One class. The fields beside the lock are written with it held.
+#[repr(C, align(64))]
+struct Depot {
+    lock: Lock,
+    /// Magazines now, the fewest since the epoch began, and those that nobody wanted in the one before (see `decay`).
+    count: AtomicU32,
+    fewest: AtomicU32,
+    idle: AtomicU32,
+    /// A stack, linked by the magazines.
+    head: AtomicPtr<Magazine>,
+}
+
+static ALL: [Depot; DEPOTS] = [const {
+    Depot {
+        lock: Lock::new(),
+        count: AtomicU32::new(0),
+        fewest: AtomicU32::new(0),
+        idle: AtomicU32::new(0),
+        head: AtomicPtr::new(ptr::null_mut()),
     }
+}; DEPOTS];
 
-    /// Merges one magazine of the depots, class after class, so that neighbours meet; `false` where there is none.
-    pub fn merge_magazine(&mut self) -> bool {
-        let next = (0..DEPOTS).map(|step| (self.depot_hand + step) % DEPOTS).find(|&class| self.has_depot(class));
-        let Some(class) = next else { return false };
-        self.depot_hand = class;
-        if let Some(magazine) = self.depot_take(class) {
-            self.empty(magazine);
-        }
-        true
+/// What they hold, all together.
+static CHUNKS: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+/// The class that is merged next.
+static HAND: AtomicUsize = AtomicUsize::new(0);
+
+/// Their locks, for a fork.
+pub fn locks() -> impl Iterator<Item = &'static Lock> {
+    ALL.iter().map(|depot| &depot.lock)
+}
+
+/// Takes a magazine of this class.
+pub fn take(class: usize, me: Owner) -> Option<*mut Magazine> {
+    let depot = ALL.get(class)?;
+    // A look from outside: most often there is one, or none for a long time.
+    if depot.head.load(Relaxed).is_null() || !depot.lock.lock(me) {
+        return None;
     }
-
-    fn has_depot(&self, class: usize) -> bool {
-        self.depots.get(class).is_some_and(|head| !head.is_null())
-    }
-
-    /// Merges the chunks of a magazine and puts the magazine away.
-    pub fn empty(&mut self, magazine: *mut Magazine) {
-        // SAFETY: the magazine is in no cache and ours; each chunk is proven before it is believed.
+    let magazine = depot.head.load(Relaxed);
+    if !magazine.is_null() {
+        // SAFETY: depots hold whole magazines that are nobody else's, and this one's lock is held.
         unsafe {
-            for &mut user in Magazine::users(magazine) {
-                let chunk = Chunk::from_user(user);
-                if !chunk.is(State::Cached) {
-                    die::corrupt_header(chunk, "free, in a cache");
-                }
-                self.merge(chunk, chunk.size(), true);
-            }
-            magazine::put(magazine);
+            depot.head.store(*Magazine::next(magazine), Relaxed);
+            CHUNKS.fetch_sub((*magazine).count as usize, Relaxed);
+            BYTES.fetch_sub((*magazine).units as usize * ALIGN, Relaxed);
+        }
+        let count = depot.count.load(Relaxed).saturating_sub(1);
+        depot.count.store(count, Relaxed);
+        for low in [&depot.fewest, &depot.idle] {
+            low.store(low.load(Relaxed).min(count), Relaxed);
         }
     }
+    depot.lock.unlock();
+    (!magazine.is_null()).then_some(magazine)
+}
 
-    /// Takes a magazine of this class from the depot.
-    pub fn depot_take(&mut self, class: usize) -> Option<*mut Magazine> {
-        let head = self.depots.get_mut(class)?;
-        if head.is_null() {
-            return None;
-        }
-        let magazine = *head;
-        // SAFETY: depots hold whole magazines that are nobody else's.
-        unsafe {
-            *head = *<Magazine as Item>::next(magazine);
-            self.depot_chunks -= (*magazine).count as usize;
-            self.depot_bytes -= (*magazine).units as usize * ALIGN;
-        }
-        self.decay.note(class, false);
-        Some(magazine)
-    }
-
-    /// Takes in a magazine whose chunks are all this arena's: into the depot of its class, or, where there is none, into the
-    /// bins.
-    ///
-    /// # Safety
-    /// The magazine is the caller's, and from here on the store's.
-    pub unsafe fn depot_put(&mut self, magazine: *mut Magazine) {
-        // SAFETY: as the caller promises.
-        let (class, count, bytes) =
-            unsafe { ((*magazine).class as usize, (*magazine).count as usize, (*magazine).units as usize * ALIGN) };
-        let Some(head) = self.depots.get_mut(class) else {
-            return self.empty_unsorted(magazine);
+/// Takes in a magazine, full or not, with its count, class and units written. Magazines of classes without a depot, and all
+/// where nothing shall wait, are taken apart at once.
+///
+/// # Safety
+/// The magazine is the caller's, and from here on somebody else's.
+pub unsafe fn put(magazine: *mut Magazine, own: &'static Arena, me: Owner) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let depot = ALL.get((*magazine).class as usize).filter(|_| POLICY.decay.load(Relaxed) != 0);
+        let Some(depot) = depot.filter(|depot| (*magazine).count > 0 && depot.lock.lock(me)) else {
+            return arena::scatter(magazine, Some(own), 0, me);
         };
-        // SAFETY: as above.
-        unsafe { *<Magazine as Item>::next(magazine) = *head };
-        *head = magazine;
-        self.depot_chunks += count;
-        self.depot_bytes += bytes;
-        self.decay.note(class, true);
-        decay::raise();
-        if POLICY.decay.load(Relaxed) == 0 {
-            self.merge_magazine();
-            top::trim_beyond(self);
-        } else if self.depot_bytes > (self.system_bytes / 2).clamp(DEPOT_KEEP, DEPOT_MAX) {
-            for _ in 0..THINNED {
-                self.merge_magazine();
-            }
-            top::trim_beyond(self);
-        }
+        CHUNKS.fetch_add((*magazine).count as usize, Relaxed);
+        BYTES.fetch_add((*magazine).units as usize * ALIGN, Relaxed);
+        *Magazine::next(magazine) = depot.head.load(Relaxed);
+        depot.head.store(magazine, Relaxed);
+        depot.count.store(depot.count.load(Relaxed).saturating_add(1), Relaxed);
+        depot.lock.unlock();
     }
+    decay::raise();
+    let heaps = kernel::counters().heap_bytes.load(Relaxed) as usize;
+    if BYTES.load(Relaxed) > (heaps / 2).clamp(KEEP, MOST) {
+        merge(THINNED, Some(own), me);
+    }
+}
 
-    /// Gives each chunk of a magazine back as if it had been freed by itself.
-    fn empty_unsorted(&mut self, magazine: *mut Magazine) {
-        // SAFETY: as in `empty`.
-        unsafe {
-            for &mut user in Magazine::users(magazine) {
-                let chunk = Chunk::from_user(user);
-                if !chunk.is(State::Cached) {
-                    die::corrupt_header(chunk, "free, on its way home");
-                }
-                self.give(chunk, chunk.size());
+/// Do they hold so much that it should be merged before the kernel is asked?
+pub fn are_full() -> bool {
+    BYTES.load(Relaxed) > kernel::counters().heap_bytes.load(Relaxed) as usize / PART
+}
+
+/// Sends the chunks of magazines home, class after class so that neighbours meet, until it was so many chunks. Returns how
+/// many; 0 where there are none. No arena's lock may be held.
+pub fn merge(chunks: usize, own: Option<&'static Arena>, me: Owner) -> usize {
+    let mut merged = 0;
+    let mut empty = 0;
+    while merged < chunks && empty < DEPOTS {
+        let class = HAND.load(Relaxed);
+        match take(class, me) {
+            // SAFETY: taken, so ours.
+            Some(magazine) => unsafe {
+                merged += (*magazine).count as usize;
+                arena::scatter(magazine, own, 0, me);
+                empty = 0;
+            },
+            None => {
+                HAND.store(if class + 1 < DEPOTS { class + 1 } else { 0 }, Relaxed);
+                empty += 1;
             }
-            magazine::put(magazine);
         }
     }
+    merged
+}
+
+/// Calls `see` for each chunk that waits, with the class whose depot holds it. One depot is locked at a time; arenas may be.
+pub fn each(me: Owner, mut see: impl FnMut(usize, usize)) {
+    for (class, depot) in ALL.iter().enumerate() {
+        if !depot.lock.lock(me) {
+            continue;
+        }
+        let mut magazine = depot.head.load(Relaxed);
+        while !magazine.is_null() {
+            // SAFETY: a depot's magazine, and its lock is held.
+            unsafe {
+                Magazine::users(magazine).iter().for_each(|&user| see(class, user));
+                magazine = *Magazine::next(magazine);
+            }
+        }
+        depot.lock.unlock();
+    }
+}
+
+/// Chunks and bytes that wait.
+pub fn held() -> (usize, usize) {
+    (CHUNKS.load(Relaxed), BYTES.load(Relaxed))
+}
+
+/// An epoch of decay begins: what wasn't wanted in the last one is idle.
+pub fn enter_epoch() {
+    for depot in &ALL {
+        depot.idle.store(depot.fewest.load(Relaxed), Relaxed);
+        depot.fewest.store(depot.count.load(Relaxed), Relaxed);
+    }
+}
+
+/// Is nothing idle left?
+pub fn is_settled() -> bool {
+    ALL.iter().all(|depot| depot.idle.load(Relaxed) == 0)
+}
+
+/// Merges idle magazines, for `budget` chunks. What they held has been free for an epoch at least. Returns the rest of the
+/// budget.
+pub fn settle(mut budget: usize, me: Owner) -> usize {
+    for (class, depot) in ALL.iter().enumerate() {
+        while depot.idle.load(Relaxed) > 0 && budget > 0 {
+            depot.idle.fetch_sub(1, Relaxed);
+            let Some(magazine) = take(class, me) else { break };
+            // SAFETY: taken, so ours.
+            unsafe {
+                budget = budget.saturating_sub((*magazine).count as usize);
+                arena::scatter(magazine, None, decay::IDLE_EPOCHS, me);
+            }
+        }
+    }
+    budget
 }

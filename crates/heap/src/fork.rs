@@ -9,6 +9,7 @@
 
 use crate::arena::{self, ARENAS_MAX};
 use crate::decay;
+use crate::depot::{self, DEPOTS};
 use crate::kernel;
 use crate::mapped;
 use crate::meta;
@@ -21,7 +22,8 @@ use crate::thread;
 const CREATION: usize = ARENAS_MAX;
 const RECORDS: usize = ARENAS_MAX + 1;
 const MAPPINGS: usize = ARENAS_MAX + 2;
-const WORDS: usize = (ARENAS_MAX + 3).div_ceil(32);
+const DEPOT: usize = ARENAS_MAX + 3;
+const WORDS: usize = (DEPOT + DEPOTS).div_ceil(32);
 
 /// One fork under way: the C library runs the handlers of concurrent forks side by side.
 struct Forking {
@@ -59,7 +61,8 @@ static INTERRUPTING: Forking = Forking::new();
 /// All locks, with their bits, in the order in which they are taken.
 fn locks() -> impl Iterator<Item = (usize, &'static Lock)> {
     let arenas = arena::all().enumerate().map(|(index, arena)| (index, &arena.lock));
-    [(CREATION, &arena::CREATION)].into_iter().chain(arenas).chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK)])
+    let depots = depot::locks().enumerate().map(|(class, lock)| (DEPOT + class, lock));
+    [(CREATION, &arena::CREATION)].into_iter().chain(arenas).chain(depots).chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK)])
 }
 
 fn holds_any(me: Owner) -> bool {

@@ -155,7 +155,7 @@ impl Thread {
                 return Some(taken);
             }
         }
-        let own = self.arena.lock(thread::owner()).and_then(|mut guard| guard.take(size));
+        let own = arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
         own.or_else(|| take_from_any(size))
     }
 }
@@ -164,13 +164,13 @@ impl Thread {
 #[cold]
 fn take_from_any(size: usize) -> Option<Taken> {
     let me = thread::owner();
-    arena::all().find_map(|arena| arena.lock(me).and_then(|mut guard| guard.take(size)))
+    arena::all().find_map(|arena| arena::take(arena, me, |store, may_grow| store.take(size, may_grow)))
 }
 
 /// A chunk for an aligned request: for `aligned`.
 pub fn take_aligned(size: usize, align: usize) -> Option<Chunk> {
     let me = thread::owner();
     let own = thread::current().map(|thread| thread.arena);
-    let mut take = |arena: &'static arena::Arena| arena.lock(me).and_then(|mut guard| guard.take_aligned(size, align));
+    let mut take = |arena| arena::take(arena, me, |store, may_grow| store.take_aligned(size, align, may_grow));
     own.and_then(&mut take).or_else(|| arena::all().find_map(take))
 }

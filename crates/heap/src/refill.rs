@@ -7,6 +7,7 @@
 use crate::arena;
 use crate::cache::{NO_SLOT, SENTINEL};
 use crate::chunk::{Chunk, State};
+use crate::depot;
 use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine};
@@ -175,7 +176,7 @@ impl Thread {
             let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, full));
             if !spare.is_null() {
                 // SAFETY: a full magazine of ours.
-                unsafe { arena::send_magazine_home(spare, self.arena, thread::owner()) };
+                unsafe { depot::put(spare, self.arena, thread::owner()) };
             }
             let step = self.next_step(class);
             let empty = self.take_empty(step);
@@ -269,13 +270,13 @@ impl Thread {
                 ptr::copy_nonoverlapping(start.add(half), Magazine::slots(rest), count - half);
                 (*given).count = half as u32;
                 (*given).units = units_of(&mut *given, class);
-                arena::send_magazine_home(given, self.arena, thread::owner());
+                depot::put(given, self.arena, thread::owner());
             }
             self.load(class, rest, count - half);
         }
     }
 
-    /// The cache has no chunk for this size, of at most `CACHED_MAX`: takes one from the spare magazine, the depot or the arena, and some more
+    /// The cache has no chunk for this size, of at most `CACHED_MAX`: takes one from the spare magazine, the depot or the arena, and more
     /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
     pub fn refill(&mut self, size: usize) -> Option<Taken> {
         let class = if size <= SMALL_MAX { class_of(size) } else { class_above(size) };
@@ -286,15 +287,13 @@ impl Thread {
         }
         let demand = self.demand.get(class).copied().unwrap_or(0);
         let step = self.next_step(class);
-        let mut guard = self.arena.lock(thread::owner())?;
-        if let Some(full) = guard.depot_take(class) {
-            drop(guard);
+        let me = thread::owner();
+        if let Some(full) = depot::take(class, me) {
             return self.exchange(class, size, full);
         }
         if demand < ROUNDED_FROM {
-            return guard.take(size);
+            return arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow));
         }
-        drop(guard);
         self.refill_many(class, size.max(class_size(class)), step, demand)
     }
 
@@ -314,16 +313,16 @@ impl Thread {
             return;
         }
         *thin = 0;
-        let Some(mut guard) = self.arena.lock(thread::owner()) else { return };
         let mut extra = [0; 2];
         let mut filled = 0;
-        let first = guard.take_many(size, 1 + extra.len(), &mut |chunk| {
-            if let Some(cell) = extra.get_mut(filled) {
-                *cell = chunk.user();
-                filled += 1;
-            }
+        let first = arena::take(self.arena, thread::owner(), |store, may_grow| {
+            store.take_many(size, 1 + extra.len(), may_grow, &mut |chunk| {
+                if let Some(cell) = extra.get_mut(filled) {
+                    *cell = chunk.user();
+                    filled += 1;
+                }
+            })
         });
-        drop(guard);
         let extra = extra.iter().take(filled).map(|&user| Chunk::from_user(user));
         for chunk in first.map(|taken| taken.chunk).into_iter().chain(extra) {
             self.keep(chunk);
@@ -336,9 +335,8 @@ impl Thread {
         let keeps = unsafe { !old.is_null() && Magazine::step(old) >= step };
         let magazine = if keeps { old } else { self.take_empty(step) };
         let magazine = if magazine.is_null() { old } else { magazine };
-        let mut guard = self.arena.lock(thread::owner())?;
         if magazine.is_null() {
-            return guard.take(size);
+            return arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
         }
         // SAFETY: ours, and empty; `filled` stays below its capacity because no more than that is asked for.
         unsafe {
@@ -347,11 +345,12 @@ impl Thread {
             let wanted = (1usize << demand.min(7)).min(batch);
             let count = wanted.min(room(class, Magazine::step(magazine)));
             let mut filled = 0;
-            let taken = guard.take_many(size, count, &mut |chunk| {
-                *slots.add(filled) = chunk.user();
-                filled += 1;
+            let taken = arena::take(self.arena, thread::owner(), |store, may_grow| {
+                store.take_many(size, count, may_grow, &mut |chunk| {
+                    *slots.add(filled) = chunk.user();
+                    filled += 1;
+                })
             });
-            drop(guard);
             // Popped from the end: so the lowest address comes first.
             core::slice::from_raw_parts_mut(slots, filled).reverse();
             self.load(class, magazine, filled);
@@ -409,7 +408,7 @@ impl Thread {
             for magazine in [spare, self.unload(class)] {
                 if !magazine.is_null() {
                     // SAFETY: ours, with its count and class written.
-                    unsafe { arena::send_magazine_home(magazine, self.arena, thread::owner()) };
+                    unsafe { depot::put(magazine, self.arena, thread::owner()) };
                 }
             }
         }

@@ -3,9 +3,11 @@
 use crate::arena;
 use crate::bins::{fast, large};
 use crate::chunk::Chunk;
+use crate::depot::{self, DEPOTS};
 use crate::kernel;
 use crate::list;
 use crate::mapped;
+use crate::region;
 use crate::size::ALIGN;
 use crate::store::Store;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -43,8 +45,8 @@ impl Figures {
     fn add(&mut self, store: &Store) {
         self.system += store.system_bytes;
         self.system_peak += store.system_peak;
-        self.fast_chunks += store.fast.count + store.depot_chunks;
-        self.fast_bytes += store.fast.bytes + store.depot_bytes;
+        self.fast_chunks += store.fast.count;
+        self.fast_bytes += store.fast.bytes;
         self.free_chunks += store.bins.count;
         self.free_bytes += store.bins.bytes;
         self.top += store.top_size();
@@ -57,6 +59,12 @@ pub fn of_arena(index: usize) -> Figures {
     let mut figures = Figures::default();
     if let Some(guard) = arena::get(index).lock(thread::owner()) {
         figures.add(&guard);
+        depot::each(thread::owner(), |_, user| {
+            if region::owner(Chunk::from_user(user).address()) == Some(index) {
+                figures.fast_chunks += 1;
+                figures.fast_bytes += Chunk::from_user(user).size();
+            }
+        });
     }
     figures
 }
@@ -70,6 +78,7 @@ pub fn all() -> Figures {
         mapped_peak: kernel::counters().mapped_peak_bytes.load(Relaxed) as usize,
         ..Figures::default()
     };
+    (figures.fast_chunks, figures.fast_bytes) = depot::held();
     for arena in arena::all() {
         if let Some(guard) = arena.lock(thread::owner()) {
             figures.add(&guard);
@@ -108,15 +117,15 @@ pub fn each_size(index: usize, mut see: impl FnMut(Sizes)) {
     };
     // SAFETY: the store is locked; lists are proven as they are followed.
     unsafe {
-        for class in 0..store.depots.len() {
-            let mut range = Range::default();
-            let mut magazine = store.depots.get(class).copied().unwrap_or(core::ptr::null_mut());
-            while !magazine.is_null() {
-                for &mut user in crate::magazine::Magazine::users(magazine) {
-                    range.see(Chunk::from_user(user).size());
-                }
-                magazine = *<crate::magazine::Magazine as crate::sync::inbox::Item>::next(magazine);
+        let mut waiting = [Range::default(); DEPOTS];
+        depot::each(thread::owner(), |class, user| {
+            if region::owner(Chunk::from_user(user).address()) == Some(index)
+                && let Some(range) = waiting.get_mut(class)
+            {
+                range.see(Chunk::from_user(user).size());
             }
+        });
+        for (class, mut range) in waiting.into_iter().enumerate() {
             let mut at = store.fast.heads.get(class).copied().unwrap_or(0);
             while at != 0 {
                 range.see(class * ALIGN);

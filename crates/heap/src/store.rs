@@ -1,4 +1,4 @@
-//! What an arena's lock guards: its heaps, its top, its bins and its depots; and the textbook's two procedures on them.
+//! What an arena's lock guards: its heaps, its top and its bins; and the textbook's two procedures on them.
 //!
 //! Taking (A6 of the contract): fast bin, small bin, unsorted bin, best fit of the large bins, top, kernel.
 //! Giving back (A7): fast bin, or merge with the previous chunk, with the next, with the top, then the unsorted bin or a
@@ -13,10 +13,9 @@ use crate::bins::pages::Past;
 use crate::bins::{self, Bins};
 use crate::chunk::{A, Chunk, P, State};
 use crate::decay::{self, Decay};
-use crate::depot::DEPOTS;
+use crate::depot;
 use crate::die;
 use crate::list::Span;
-use crate::magazine::Magazine;
 use crate::policy::POLICY;
 use crate::region::Region;
 use crate::size::*;
@@ -25,9 +24,6 @@ use crate::top::{self, Spare};
 
 /// Merged chunks from this size on are worth a look at the fast bins and at the top (glibc's figure).
 const CONSOLIDATE_FROM: usize = 64 * 1024;
-
-/// Pieces of consolidation before a growth.
-const CONSOLIDATIONS: usize = 8;
 
 #[repr(C)]
 pub struct Store {
@@ -42,11 +38,6 @@ pub struct Store {
     pub span: Span,
     pub fast: Fast,
     pub bins: Bins,
-    pub depots: [*mut Magazine; DEPOTS],
-    pub depot_bytes: usize,
-    pub depot_chunks: usize,
-    /// The class whose depot is thinned next.
-    pub depot_hand: usize,
     pub decay: Decay,
     /// The top was trimmed since it last grew, and what it keeps beyond the threshold because that happened before.
     pub trimmed: bool,
@@ -84,10 +75,6 @@ impl Store {
             span: Span { lo: usize::MAX, hi: 0, heads_lo: 0, heads_hi: 0 },
             fast: Fast::new(),
             bins: Bins::unset(),
-            depots: [core::ptr::null_mut(); DEPOTS],
-            depot_bytes: 0,
-            depot_chunks: 0,
-            depot_hand: 0,
             decay: Decay::new(),
             trimmed: false,
             trim_slack: 0,
@@ -112,13 +99,20 @@ impl Store {
     }
 
     /// A6, steps 3 to 8, for one chunk.
-    pub fn take(&mut self, size: usize) -> Option<Taken> {
-        self.take_many(size, 1, &mut |_| {})
+    pub fn take(&mut self, size: usize, may_grow: bool) -> Option<Taken> {
+        self.take_many(size, 1, may_grow, &mut |_| {})
     }
 
     /// A6, steps 3 to 8: one chunk of at least `size` bytes, live, and up to `count - 1` more of exactly `size` that came
-    /// easily with it: from the same list, or the same chunk. Those are marked as cached and given to `more`.
-    pub fn take_many(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
+    /// easily with it: from the same list, or the same chunk. Those are marked as cached and given to `more`. The last step,
+    /// asking the kernel, is taken only if the store `may_grow`.
+    pub fn take_many(
+        &mut self,
+        size: usize,
+        count: usize,
+        may_grow: bool,
+        more: &mut dyn FnMut(Chunk),
+    ) -> Option<Taken> {
         if let Some(chunk) = self.take_listed(size, count, more) {
             return Some(Taken { chunk, fresh: false });
         }
@@ -128,22 +122,13 @@ impl Store {
         if let Some(taken) = self.take_cut(size, count, more) {
             return Some(taken);
         }
-        // A few at a time, until something fits: what isn't merged now is merged before the next growth.
-        for _ in 0..CONSOLIDATIONS {
-            if !self.has_unmerged() {
-                break;
-            }
-            self.consolidate_some();
+        if self.fast.count > 0 {
+            self.consolidate_fast();
             if let Some(taken) = self.take_cut(size, count, more) {
                 return Some(taken);
             }
         }
-        if top::grow(self, size) { self.take_top(size, count, more) } else { None }
-    }
-
-    /// Is there so much that was freed and not merged that it should be, before the kernel is asked?
-    fn has_unmerged(&self) -> bool {
-        self.fast.count > 0 || self.depot_bytes > self.system_bytes / 32
+        if may_grow && top::grow(self, size) { self.take_top(size, count, more) } else { None }
     }
 
     /// Steps 3 and 4: the lists that hold this very size.
@@ -405,7 +390,7 @@ impl Store {
                 let need = size - old;
                 if self.top_size() < need + MIN_CHUNK {
                     // Where there is something to merge, moving finds room without the kernel.
-                    let may_grow = !self.has_unmerged() && size < POLICY.mmap_threshold.load(Relaxed);
+                    let may_grow = self.fast.count == 0 && !depot::are_full() && size < POLICY.mmap_threshold.load(Relaxed);
                     let fits = may_grow && top::grow(self, need);
                     // Growing may have closed the heap and begun another elsewhere.
                     if !fits || self.top != next.address() || self.top_size() < need + MIN_CHUNK {
@@ -443,12 +428,12 @@ impl Store {
 
     /// A chunk whose user pointer is a multiple of `align`: cut out of a longer one, with the space before and behind it
     /// given back.
-    pub fn take_aligned(&mut self, size: usize, align: usize) -> Option<Chunk> {
+    pub fn take_aligned(&mut self, size: usize, align: usize, may_grow: bool) -> Option<Chunk> {
         let whole = size.checked_add(align)?.checked_add(MIN_CHUNK)?;
         if whole > MAX_CHUNK {
             return None;
         }
-        let chunk = self.take(whole)?.chunk;
+        let chunk = self.take(whole, may_grow)?.chunk;
         let (total, flags) = (chunk.size(), chunk.flags());
         let mut user = (chunk.user() + align - 1) & !(align - 1);
         if user != chunk.user() && user - chunk.user() < MIN_CHUNK {
