@@ -76,7 +76,7 @@ pub struct Decay {
 }
 
 impl Decay {
-    pub const fn new() -> Decay {
+    pub const fn unset() -> Decay {
         Decay {
             began: 0,
             top_low: 0,
@@ -250,7 +250,8 @@ impl Store {
                 let Some(magazine) = self.depot_take(class) else { break };
                 // SAFETY: a depot's magazine, and the store is locked.
                 *budget = budget.saturating_sub(unsafe { (*magazine).count } as usize * CHUNK_BYTES);
-                self.empty(magazine);
+                // SAFETY: as above.
+                unsafe { self.empty(magazine) };
                 if let Some(idle) = self.decay.idle.get_mut(class) {
                     *idle = idle.saturating_sub(1);
                 }

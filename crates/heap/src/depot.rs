@@ -45,7 +45,8 @@ impl Store {
         let Some(class) = next else { return false };
         self.depot_hand = class;
         if let Some(magazine) = self.depot_take(class) {
-            self.empty(magazine);
+            // SAFETY: taken out just now.
+            unsafe { self.empty(magazine) };
         }
         true
     }
@@ -55,7 +56,10 @@ impl Store {
     }
 
     /// Merges the chunks of a magazine and puts the magazine away.
-    pub fn empty(&mut self, magazine: *mut Magazine) {
+    ///
+    /// # Safety
+    /// The magazine is out of its depot, and from here on nobody's.
+    pub unsafe fn empty(&mut self, magazine: *mut Magazine) {
         // SAFETY: the magazine is in no cache and ours; each chunk is proven before it is believed.
         unsafe {
             for &mut user in Magazine::users(magazine) {

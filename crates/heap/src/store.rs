@@ -88,7 +88,7 @@ impl Store {
             depot_bytes: 0,
             depot_chunks: 0,
             depot_hand: 0,
-            decay: Decay::new(),
+            decay: Decay::unset(),
             trimmed: false,
             trim_slack: 0,
             spare: None,
