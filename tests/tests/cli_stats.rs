@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LABELS: [&str; 19] = [
+const LABELS: [&str; 20] = [
     "malloc calls",
     "calloc calls",
     "realloc calls",
@@ -28,6 +28,7 @@ const LABELS: [&str; 19] = [
     "mremap calls",
     "madvise calls",
     "mprotect calls",
+    "released, bytes",
 ];
 
 /// The screen as a table; every line of it must be understood.
@@ -239,7 +240,7 @@ until(b"ready")
 os.write(terminal, b"\x03")
 until(b"^C")
 os.write(terminal, b"a\nb\nc\n")
-until(b"mprotect calls")
+until(b"released, bytes")
 print([l for l in seen.decode().split("\r\n") if "interrupted" in l][0])
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;

@@ -117,7 +117,7 @@ fn body(bytes: &[u8]) -> String {
         ("mremap calls", figure!(bytes, mremap_calls)),
         ("madvise calls", figure!(bytes, madvise_calls)),
         ("mprotect calls", figure!(bytes, mprotect_calls)),
-        ("released in heaps, bytes", figure!(bytes, released_bytes)),
+        ("released, bytes", figure!(bytes, released_bytes)),
     ];
     let figures = rows.map(|(_, figure)| grouped(figure));
     let width = figures.iter().map(String::len).max().unwrap_or(0).max(15);

@@ -280,7 +280,7 @@ impl Checker<'_> {
             self.fault(count, "the fast bins don't hold exactly the heaps' fast chunks; chunks in bins");
         }
         let mut depot_chunks = 0;
-        depot::each(thread::owner(), |class, user| {
+        let sound = depot::each(thread::owner(), |class, user| {
             let chunk = Chunk::from_user(user);
             if region::owner(chunk.address()) == Some(self.store.arena) {
                 if !chunk.is(State::Cached) || chunk.size() > CACHED_MAX || class_of(chunk.size()) != class {
@@ -289,6 +289,9 @@ impl Checker<'_> {
                 depot_chunks += 1;
             }
         });
+        if !sound {
+            self.fault(depot_chunks, "a depot doesn't hold as many magazines as it says; chunks in depots");
+        }
         if depot_chunks > self.walked.cached {
             self.fault(depot_chunks, "the depots hold more chunks than are marked cached; chunks in depots");
         }

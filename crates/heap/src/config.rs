@@ -90,15 +90,9 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"trim_threshold" => POLICY.set_trim_threshold(bytes(value)?),
         b"top_pad" => POLICY.set_top_pad(bytes(value)?),
         b"perturb" => POLICY.set_perturb(bytes(value)?),
-        b"decay" if value == b"-1" => POLICY.set_decay(None),
-        b"decay" => POLICY.set_decay(Some(bytes(value)?)),
+        b"decay" => POLICY.set_decay(milliseconds(value)?),
         b"populate" => POLICY.populate.store(switch(value)?, Relaxed),
-        b"thp" => POLICY.set_thp(match value {
-            b"never" => Thp::Never,
-            b"madvise" => Thp::Madvise,
-            b"always" => Thp::Always,
-            _ => return Err(Wrong::Value),
-        }),
+        b"thp" => POLICY.set_thp(thp(value)?),
         _ => return Err(Wrong::Key),
     }
     Ok(())
@@ -110,6 +104,16 @@ fn switch(value: &[u8]) -> Result<bool, Wrong> {
         b"1" => Ok(true),
         _ => Err(Wrong::Value),
     }
+}
+
+/// `None` is for ever.
+fn milliseconds(value: &[u8]) -> Result<Option<usize>, Wrong> {
+    if value == b"-1" { Ok(None) } else { bytes(value).map(Some) }
+}
+
+fn thp(value: &[u8]) -> Result<Thp, Wrong> {
+    let known = [(&b"never"[..], Thp::Never), (b"madvise", Thp::Madvise), (b"always", Thp::Always)];
+    known.iter().find(|(name, _)| *name == value).map(|&(_, thp)| thp).ok_or(Wrong::Value)
 }
 
 fn bytes(value: &[u8]) -> Result<usize, Wrong> {

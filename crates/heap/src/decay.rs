@@ -76,7 +76,7 @@ pub struct Decay {
 }
 
 impl Decay {
-    pub const fn new() -> Decay {
+    pub const fn unset() -> Decay {
         Decay {
             began: 0,
             top_low: 0,

@@ -144,21 +144,26 @@ pub fn merge(chunks: usize, own: Option<&'static Arena>, me: Owner) -> usize {
 }
 
 /// Calls `see` for each chunk that waits, with the class whose depot holds it. One depot is locked at a time; arenas may be.
-pub fn each(me: Owner, mut see: impl FnMut(usize, usize)) {
+/// `false` where a depot doesn't hold as many magazines as it says.
+pub fn each(me: Owner, mut see: impl FnMut(usize, usize)) -> bool {
+    let mut sound = true;
     for (class, depot) in ALL.iter().enumerate() {
         if !depot.lock.lock(me) {
             continue;
         }
-        let mut magazine = depot.head.load(Relaxed);
+        let (mut magazine, mut count) = (depot.head.load(Relaxed), 0);
         while !magazine.is_null() {
+            count += 1;
             // SAFETY: a depot's magazine, and its lock is held.
             unsafe {
                 Magazine::users(magazine).iter().for_each(|&user| see(class, user));
                 magazine = *Magazine::next(magazine);
             }
         }
+        sound &= count == depot.count.load(Relaxed);
         depot.lock.unlock();
     }
+    sound
 }
 
 /// Chunks and bytes that wait.

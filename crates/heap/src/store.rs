@@ -75,7 +75,7 @@ impl Store {
             span: Span { lo: usize::MAX, hi: 0, heads_lo: 0, heads_hi: 0 },
             fast: Fast::new(),
             bins: Bins::unset(),
-            decay: Decay::new(),
+            decay: Decay::unset(),
             trimmed: false,
             trim_slack: 0,
             spare: None,

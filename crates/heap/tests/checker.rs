@@ -268,8 +268,6 @@ fn a_wrong_counter_or_bitmap() {
             ("bytes in bins", &raw mut store.bins.bytes),
             ("chunks in fast bins", &raw mut store.fast.count),
             ("bytes in fast bins", &raw mut store.fast.bytes),
-            ("chunks in depots", &raw mut store.depot_chunks),
-            ("bytes in depots", &raw mut store.depot_bytes),
             ("bytes of all heaps", &raw mut store.system_bytes),
             ("a fast bin's head", &raw mut store.fast.heads[3]),
         ] {
