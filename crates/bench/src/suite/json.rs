@@ -1,6 +1,6 @@
 //! A suite as JSON: for each item all that `heapglass bench` exports for one program, and the means.
 
-use super::{COMPARED, Item, Standing, Suite};
+use super::{Item, SHOWN, Standing, Suite};
 use crate::json::{array, fields, object, string};
 use crate::report::Metric;
 
@@ -13,7 +13,7 @@ pub fn render(suite: &Suite) -> String {
         ("items", array(suite.items.iter().map(item))),
         ("left_out", array(suite.left_out.iter().map(pair))),
         ("means_of", array(suite.common().iter().map(|item| string(item.name())))),
-        ("means", object(COMPARED.map(|(_, metric)| (metric.key(), means(suite, metric))))),
+        ("means", object(SHOWN.map(|(_, metric)| (metric.key(), means(suite, metric))))),
     ]) + "\n"
 }
 
@@ -24,7 +24,7 @@ fn item(item: &Item) -> String {
         ("own", item.is_own.to_string()),
         ("program", string(&item.program)),
         ("version", string(&item.version)),
-        ("standing", object(COMPARED.map(|(_, metric)| (metric.key(), standing(item.standing(metric)))))),
+        ("standing", object(SHOWN.map(|(_, metric)| (metric.key(), standing(item.standing(metric)))))),
     ]);
     object(all)
 }

@@ -1,14 +1,14 @@
 //! A suite in Markdown: pieces under headings of the third level, to stand in a document of one's own.
 
 use super::table::{cells, unit};
-use super::{BEHIND, COMPARED, Suite};
+use super::{BEHIND, COMPARED, SHOWN, Suite};
 use crate::markdown::{escaped, line, rule};
 use crate::report::Metric;
 use std::fmt::Write;
 
 pub fn render(suite: &Suite) -> String {
     let mut out = String::new();
-    for (what, metric) in COMPARED {
+    for (what, metric) in SHOWN {
         let _ = write!(out, "### {}\n\n{}\n{}\n", heading(what), table(suite, metric), means(suite, metric));
     }
     out += &losses(suite);

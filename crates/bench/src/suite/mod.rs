@@ -11,8 +11,11 @@ use crate::report::{Metric, Report, Row};
 use crate::rivals::OURS;
 use crate::spread::{RUNS_FOR_VERDICT, Spread, Verdict};
 
-/// What is compared, and what it is called: time is what the processors spent, since machines are shared.
+/// What decides, and what it is called: time is what the processors spent, since machines are shared.
 pub const COMPARED: [(&str, Metric); 2] = [("time", Metric::Cpu), ("memory", Metric::Peak)];
+
+/// What is shown.
+pub const SHOWN: [(&str, Metric); 3] = [("time", Metric::Cpu), ("wall time", Metric::Wall), ("memory", Metric::Peak)];
 
 /// How far Heapglass may be behind the best of the others before it counts as a loss.
 pub const BEHIND: f64 = 1.05;

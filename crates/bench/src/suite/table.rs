@@ -1,7 +1,7 @@
 //! A suite for a terminal: for time and for memory a line per item, with the ratio of each allocator to the reference, the
 //! best of the others, and how Heapglass stands to that.
 
-use super::{BEHIND, COMPARED, Item, Suite};
+use super::{BEHIND, Item, SHOWN, Suite};
 use crate::report::Metric;
 use crate::rivals::REFERENCE;
 use crate::spread::RUNS_FOR_VERDICT;
@@ -12,7 +12,7 @@ pub fn render(suite: &Suite) -> String {
     let (items, runs) = (suite.items.len(), suite.runs());
     let plural = |count| if count == 1 { "" } else { "s" };
     let mut out = format!("{items} item{}, {runs} run{} each, in turn\n", plural(items), plural(runs));
-    for (what, metric) in COMPARED {
+    for (what, metric) in SHOWN {
         let _ = write!(out, "\n{what}\n{}", grid(&cells(suite, metric)));
     }
     out.push('\n');
@@ -29,7 +29,7 @@ pub fn render(suite: &Suite) -> String {
 fn explained() -> String {
     let behind = (BEHIND - 1.0) * 100.0;
     format!(
-        "Time is user and system time of a run with its children, memory the peak of its largest process, both medians.\n\
+        "Time is user and system time of a run with its children, memory the peak of its largest process; all are medians.\n\
          Ratios are to {REFERENCE}; the last three columns compare Heapglass with the best of all others. A verdict needs\n\
          {RUNS_FOR_VERDICT} runs and spreads that don't overlap; a loss is being behind by more than {behind:.0} %.\n"
     )
@@ -109,6 +109,12 @@ item                 libc, s  heapglass   other  best other  ours/best  verdict
 one                     0.20       1.00    0.50       other       2.00  behind
 two                     0.20       0.25  failed        libc       0.25  ahead
 geometric mean of 1               1.000   0.500
+
+wall time
+item                 libc, s  heapglass   other  best other  ours/best  verdict
+one                     0.20       1.00    1.00        libc       1.00  within noise
+two                     0.20       1.00  failed        libc       1.00  within noise
+geometric mean of 1               1.000   1.000
 
 memory
 item                 libc, MiB  heapglass   other  best other  ours/best  verdict
