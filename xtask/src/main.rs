@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+mod benchmarks;
 mod cargo;
 mod edges;
 mod no_c;
@@ -44,20 +45,25 @@ fn main() -> ExitCode {
             steps.iter().for_each(|step| println!("{:<28}{}", step.name, step.about));
             ExitCode::SUCCESS
         }
-        ["rivals"] => match rivals::run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("xtask: {why}");
-                ExitCode::FAILURE
-            }
-        },
+        ["rivals"] => status(rivals::run()),
+        ["benchmarks", words @ ..] => status(benchmarks::run(words)),
         ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
+            println!("{USAGE}\n{}", benchmarks::USAGE);
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}");
+            eprintln!("{USAGE}\n{}", benchmarks::USAGE);
             ExitCode::from(2)
         }
     }
+}
+
+fn status(outcome: Outcome) -> ExitCode {
+    outcome.map_or_else(
+        |why| {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }

@@ -120,9 +120,6 @@ impl Running {
         // Before its number could belong to another process.
         let was_late = self.watch.take().is_some_and(Watch::stop);
         self.child.wait()?;
-        if self.was_ended || was_late {
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
-        }
         let mut errors = Vec::new();
         self.errors.seek(SeekFrom::Start(0))?;
         self.errors.take(ERRORS_BYTES).read_to_end(&mut errors)?;
@@ -132,14 +129,26 @@ impl Running {
             file.read_to_end(&mut output)?;
         }
         let errors = String::from_utf8_lossy(&errors).into_owned();
-        parse(&line, output, errors)
-            .ok_or_else(|| io::Error::other(format!("the launcher failed: {}", line.trim_end())))
+        parse(&line, output, errors).ok_or_else(|| match self.was_ended || was_late {
+            true => io::Error::from(io::ErrorKind::TimedOut),
+            false => io::Error::other(format!("the launcher failed: {}", line.trim_end())),
+        })
+    }
+
+    /// Has the program ended by itself, or by our watch?
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        let has_ended = self.child.try_wait()?.is_some();
+        if has_ended {
+            // It is waited for, so its number may soon be another's.
+            self.was_ended |= self.watch.take().is_some_and(Watch::stop);
+        }
+        Ok(has_ended)
     }
 
     /// Ends a program that isn't expected to end by itself, unless it does so within this time.
     pub fn end(&mut self, patience: Duration) -> io::Result<()> {
         let deadline = Instant::now() + patience;
-        while self.child.try_wait()?.is_none() {
+        while !self.has_ended()? {
             if Instant::now() > deadline {
                 self.was_ended = true;
                 end_group(self.child.id());
@@ -147,8 +156,6 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        // It is waited for, so its number may soon be another's.
-        self.was_ended = self.watch.take().is_some_and(Watch::stop);
         Ok(())
     }
 }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// No run may take longer, times the scale where that is above 1: some twenty times what it takes.
+/// No run may take longer, times the scale: some twenty times what it takes. And however small, no less than the second.
 const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT_MIN: Duration = Duration::from_secs(10);
 
 const WORKLOADS: &str = "heapglass-workloads";
 
@@ -319,7 +320,7 @@ fn item(name: &str, about: &str, program: &Path, work: Work, place: &Place) -> R
         input: work.input.unwrap_or_else(|| "/dev/null".into()),
         dir: Some(place.dir.clone()),
         keeps_output: work.client.is_none(),
-        limit: Some(LIMIT.mul_f64(place.scale.max(1.0))),
+        limit: Some(LIMIT.mul_f64(place.scale.min(1e6)).max(LIMIT_MIN)),
     };
     Ok(Item {
         name: name.to_owned(),

@@ -33,14 +33,14 @@ impl Client {
 
     /// Gives the server its work, and the answers to some of it. In the end the server ends, or is ended.
     pub fn talk(&self, running: &mut Running) -> Result<Vec<u8>, String> {
-        let answers = self.work().map_err(|e| format!("its client: {e}"));
-        let told = self.connect(Duration::ZERO).and_then(|mut server| server.write_all(b"SHUTDOWN NOSAVE\r\n"));
+        let answers = self.work(running).map_err(|e| format!("its client: {e}"));
+        let told = UnixStream::connect(&self.socket).and_then(|mut server| server.write_all(b"SHUTDOWN NOSAVE\r\n"));
         let ended = running.end(if told.is_ok() { PATIENCE } else { Duration::from_secs(1) });
         answers.and_then(|answers| ended.map(|()| answers).map_err(|e| e.to_string()))
     }
 
-    fn work(&self) -> io::Result<Vec<u8>> {
-        let mut server = self.connect(PATIENCE)?;
+    fn work(&self, running: &mut Running) -> io::Result<Vec<u8>> {
+        let mut server = self.connect(running)?;
         let requests = self.requests.to_string();
         let benchmark = Command::new(&self.benchmark)
             .arg("-s")
@@ -64,15 +64,15 @@ impl Client {
     }
 
     /// Tries until the server listens.
-    fn connect(&self, patience: Duration) -> io::Result<UnixStream> {
-        let deadline = Instant::now() + patience;
+    fn connect(&self, running: &mut Running) -> io::Result<UnixStream> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match UnixStream::connect(&self.socket) {
                 Ok(server) => {
                     server.set_read_timeout(Some(PATIENCE))?;
                     return Ok(server);
                 }
-                Err(e) if Instant::now() > deadline => return Err(e),
+                Err(e) if running.has_ended()? || Instant::now() > deadline => return Err(e),
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
         }
