@@ -1,11 +1,11 @@
 //! On what was measured: processor, memory, kernel, and how busy it was.
 
-use super::{Context, line_of};
+use super::{Context, Told, line_of};
 use crate::cargo::output;
 use std::fs;
 use std::process::Command;
 
-pub fn section(_: &Context) -> Result<String, String> {
+pub fn section(_: &Context) -> Result<Told, String> {
     let unknown = || "unknown".to_owned();
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_else(|_| unknown());
     let cpu = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
@@ -29,5 +29,6 @@ pub fn section(_: &Context) -> Result<String, String> {
         ("begun", date.trim().to_owned()),
         ("load then, over 1, 5 and 15 minutes", load),
     ];
-    Ok(lines.map(|(what, value)| format!("- {what}: {value}\n")).concat())
+    let text = lines.map(|(what, value)| format!("- {what}: {value}\n")).concat();
+    Ok(Told { text, losses: String::new() })
 }

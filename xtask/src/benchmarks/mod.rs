@@ -1,8 +1,8 @@
 //! `cargo xtask benchmarks`: measures, and writes `BENCHMARKS.md` with its pictures in `benchmarks/`. Everything in them is
 //! made here, so that anybody can make them anew on another machine.
 //!
-//! A further measurement is one file beside this one, with a function from [`Context`] to Markdown, and one line in
-//! [`SECTIONS`]. What it draws it puts where [`Context::picture`] says.
+//! A further measurement is one file beside this one, with a function from [`Context`] to what it has to tell, and one line
+//! in [`SECTIONS`]. What it draws it puts where [`Context::picture`] says.
 
 mod machine;
 mod suite;
@@ -26,12 +26,19 @@ const HEAD: &str = "\
 Written by `cargo xtask benchmarks`, figures, tables, pictures and lists of losses alike; to change it, change
 `xtask/src/benchmarks` and run that again. It builds Heapglass, the workloads and the rivals (`cargo xtask rivals`), takes what other
 allocators Debian has installed, and measures all of them in turn. Programs that the machine lacks are named and left out.
+[Where Heapglass loses](#where-heapglass-loses) is drawn from the same figures, by the same command.
 ";
 
 struct Section {
     title: &'static str,
-    /// Markdown below the title, with headings from the third level on.
-    make: fn(&Context) -> Result<String, String>,
+    make: fn(&Context) -> Result<Told, String>,
+}
+
+/// What a section has to tell, in Markdown with headings from the third level on.
+pub struct Told {
+    pub text: String,
+    /// Where its figures say that Heapglass loses; empty where nothing could be lost.
+    pub losses: String,
 }
 
 /// What a section may use.
@@ -90,16 +97,22 @@ pub fn run(words: &[&str]) -> Outcome {
     println!("== rivals");
     rivals::run()?;
     let mut text = String::from(HEAD);
+    let mut losses = String::new();
     let mut failed = Vec::new();
     for section in &SECTIONS {
         println!("== {}", section.title);
-        let body = (section.make)(&context).unwrap_or_else(|why| {
+        let told = (section.make)(&context).unwrap_or_else(|why| {
             eprintln!("{}: {why}", section.title);
             failed.push(section.title);
-            format!("Not measured: {why}\n")
+            Told { text: format!("Not measured: {why}"), losses: String::new() }
         });
-        text += &format!("\n## {}\n\n{}\n", section.title, without_places(&body).trim_end());
+        text += &format!("\n## {}\n\n{}\n", section.title, told.text.trim());
+        if !told.losses.is_empty() {
+            losses += &format!("\n### {}\n\n{}\n", section.title, told.losses.trim());
+        }
     }
+    text += &format!("\n## Where Heapglass loses\n{losses}");
+    let text = without_places(&text);
     let file = context.to.join("BENCHMARKS.md");
     fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
     println!("written: {}", file.display());

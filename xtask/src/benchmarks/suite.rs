@@ -1,6 +1,6 @@
 //! The suite: `heapglass bench --suite` writes tables and picture; here stands beside them which allocators these were.
 
-use super::Context;
+use super::{Context, Told};
 use crate::cargo::{list, output, shown, text};
 use crate::root;
 use serde_json::Value;
@@ -15,7 +15,7 @@ another allocator each time. Time is user and system time with all children, sin
 is the peak of resident memory of the largest process. Every program's output was compared with its output under the C library.
 ";
 
-pub fn section(context: &Context) -> Result<String, String> {
+pub fn section(context: &Context) -> Result<Told, String> {
     let (svg, picture) = context.picture("suite.svg", "Time and memory of each allocator, in all and for each program");
     let (json, markdown) = (context.scratch("suite.json"), context.scratch("suite.md"));
     let mut command = Command::new(context.heapglass());
@@ -31,7 +31,17 @@ pub fn section(context: &Context) -> Result<String, String> {
     };
     let figures: Value = serde_json::from_str(&read(&json)?).map_err(|e| format!("{}: {e}", json.display()))?;
     let runs = format!("\n{} runs each, after one under the C library; work times {}.\n", context.runs, context.scale);
-    Ok([INTRODUCTION, &runs, "\n", &picture, "\n", &allocators(&figures), "\n", &read(&markdown)?].concat())
+    let (rest, losses) = apart(&read(&markdown)?);
+    let text = [INTRODUCTION, &runs, "\n", &picture, "\n", &allocators(&figures), "\n", &rest].concat();
+    Ok(Told { text, losses })
+}
+
+/// The piece about losses, which stands with those of other sections, and all others.
+fn apart(markdown: &str) -> (String, String) {
+    const LOSSES: &str = "### Where Heapglass loses\n";
+    let Some((before, from)) = markdown.split_once(LOSSES) else { return (markdown.to_owned(), String::new()) };
+    let end = from.find("\n### ").map_or(from.len(), |at| at + 1);
+    (format!("{before}{}", &from[end..]), from[..end].to_owned())
 }
 
 fn allocators(figures: &Value) -> String {
@@ -75,6 +85,14 @@ fn version(name: &str, library: Option<&Path>) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn losses_are_taken_apart() {
+        let (rest, losses) = apart("### Time\n\n1\n\n### Where Heapglass loses\n\nhere\n\n### More\n\n2\n");
+        assert_eq!(rest, "### Time\n\n1\n\n### More\n\n2\n");
+        assert_eq!(losses, "\nhere\n\n");
+        assert_eq!(apart("### Time\n"), ("### Time\n".into(), String::new()));
+    }
 
     #[test]
     fn every_allocator_has_a_line() {
