@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// No run may take longer, times the scale: some twenty times what it takes. And however small, no less than the second.
 const LIMIT: Duration = Duration::from_secs(60);
-const LIMIT_MIN: Duration = Duration::from_secs(10);
+const LIMIT_MIN: Duration = Duration::from_secs(30);
 
 const WORKLOADS: &str = "heapglass-workloads";
 

@@ -1,6 +1,7 @@
 //! `heapglass bench --suite`: our own workloads and real programs under every allocator. In each round each item runs once
 //! under each allocator, and another allocator goes first from round to round and from item to item.
 
+mod folder;
 mod inputs;
 mod items;
 mod redis;
@@ -9,6 +10,7 @@ use crate::bench;
 use crate::exports::Exports;
 use crate::failure::Failure;
 use crate::{find, program};
+use folder::Folder;
 use heapglass_bench::plan;
 use heapglass_bench::report::{Report, Row};
 use heapglass_bench::rivals::Allocator;
@@ -17,9 +19,8 @@ use heapglass_bench::suite::{self, Suite, csv, json, markdown, svg, table};
 use items::{Item, Place};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::{fs, process};
 
 /// What was said on the command line.
 pub struct Asked {
@@ -30,24 +31,6 @@ pub struct Asked {
     pub list: bool,
     pub scale: f64,
     pub exports: Exports,
-}
-
-/// Made anew for a suite, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Folder, Failure> {
-        let dir = std::env::temp_dir().join(format!("heapglass-suite-{}", process::id()));
-        let dir = std::path::absolute(&dir).unwrap_or(dir);
-        fs::create_dir(&dir).map_err(|e| Failure::ours(format!("{}: {e}", dir.display())))?;
-        Ok(Folder(dir))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// An item with what has been measured of it.
@@ -73,7 +56,7 @@ impl Asked {
         let mut all = Vec::new();
         for (name, make) in wanted {
             bench::progress(&format!("preparing {name}"));
-            let place = Place { dir: folder.0.join(&name), scale: self.scale };
+            let place = Place { dir: folder.path().join(&name), scale: self.scale };
             match make(&place).and_then(|item| self.begun(item, &library, &allocators)) {
                 Ok(measured) => all.push(measured),
                 Err(why) => suite.left_out.push((name, why)),
