@@ -144,8 +144,12 @@ fn axes(out: &mut String, x: &Axis, y: &Axis, [time, memory]: [&str; 2]) {
 }
 
 fn points(out: &mut String, points: &[Point]) {
-    let mut taken: Vec<[f64; 4]> =
-        points.iter().map(|p| [p.x[0] - 6.0, p.y[0] - 6.0, p.x[0] + 6.0, p.y[0] + 6.0]).collect();
+    // The dot, and the bars of its spread.
+    let covered = |p: &Point| {
+        let ([x, left, right], [y, bottom, top]) = (p.x, p.y);
+        [[x - 6.0, y - 6.0, x + 6.0, y + 6.0], [left, y - 1.0, right, y + 1.0], [x - 1.0, top, x + 1.0, bottom]]
+    };
+    let mut taken: Vec<[f64; 4]> = points.iter().flat_map(covered).collect();
     for point in points {
         let (x, y) = (point.x[0], point.y[0]);
         line(out, [point.x[1], y, point.x[2], y], point.colour);

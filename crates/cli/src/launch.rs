@@ -3,19 +3,20 @@
 //! `heapglass __launch`, which has done nothing yet, and which forks. A forked process has of its parent's memory only
 //! the pages that were written to; how much that is, is measured each time and handed over with the figures.
 //!
-//! The launcher's words are PRELOAD (may be empty), INPUT, FILE, then `argv`. Its figures go to its standard input, where
-//! the other end has given it a pipe to write to; output and errors are the program's alone.
+//! The launcher's words are its parent's number, PRELOAD (may be empty), INPUT, FILE, then `argv`. Its figures go to its
+//! standard input, where the other end has given it a pipe to write to; output and errors are the program's alone.
 //!
 //! # Safety
-//! What runs between fork and exec makes one system call. The one disposition that is changed is changed to the default,
+//! What runs between fork and exec makes two system calls. The one disposition that is changed is changed to the default,
 //! which runs no code of ours.
 
 #![allow(unsafe_code)]
 
 use heapglass_bench::report::Sample;
+use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
-use nix::sys::signal::{SigHandler, Signal, killpg, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, killpg, signal};
 use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::ffi::OsString;
@@ -30,6 +31,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub const WORD: &str = "__launch";
+
+/// By which people end programs. Who measures may have blocked them for itself, and a mask is inherited.
+pub const ENDING: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
 
 /// A file that exec refuses, so that what was forked ends without having become anything.
 const NO_PROGRAM: &str = "/proc/self/no-such-program";
@@ -90,7 +94,8 @@ impl Launch {
         let errors = in_memory("errors")?;
         let output = self.keeps_output.then(|| in_memory("output")).transpose()?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg(WORD).arg(preload.unwrap_or(Path::new(""))).arg(&self.input).arg(&self.file).args(&self.words);
+        command.arg(WORD).arg(std::process::id().to_string());
+        command.arg(preload.unwrap_or(Path::new(""))).arg(&self.input).arg(&self.file).args(&self.words);
         command.envs(self.assigned.iter().map(|(name, value)| (name, value)));
         // Nothing is preloaded into the launcher itself, and the program's children inherit what it has.
         command.env_remove("LD_PRELOAD").env_remove("HEAPGLASS_PRELOADED");
@@ -242,13 +247,16 @@ pub fn main() -> ExitCode {
 }
 
 fn measure(words: Vec<OsString>) -> io::Result<[u64; 9]> {
-    let [preload, input, file, name, arguments @ ..] = words.as_slice() else {
+    let [parent, preload, input, file, name, arguments @ ..] = words.as_slice() else {
         return Err(io::Error::other("it is started by `heapglass bench` only"));
     };
     // With SIGCHLD ignored, as the caller may have left it, the kernel would keep neither status nor figures.
     // SAFETY: the default disposition runs no code of ours.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    SigSet::from_iter(ENDING).thread_unblock()?;
+    let parent = parent.to_str().and_then(|number| number.parse().ok()).map(Pid::from_raw);
+    end_with(parent.ok_or_else(|| io::Error::other("its parent's number is none"))?)?;
+    let us = Pid::this();
     let command = |file: &OsString| -> io::Result<Command> {
         let mut command = Command::new(file);
         command.arg0(name).args(arguments).stdin(File::open(input)?);
@@ -256,8 +264,8 @@ fn measure(words: Vec<OsString>) -> io::Result<[u64; 9]> {
             command.env("LD_PRELOAD", preload);
         }
         // Having it, std forks instead of starting the program in our own memory, of which all would count.
-        // SAFETY: a system call only.
-        unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
+        // SAFETY: system calls only, and an error that is made without allocating.
+        unsafe { command.pre_exec(move || end_with(us)) };
         Ok(command)
     };
     if command(&NO_PROGRAM.into())?.spawn().is_ok() {
@@ -281,6 +289,12 @@ fn measure(words: Vec<OsString>) -> io::Result<[u64; 9]> {
         u64::from(status.code().unwrap_or(0).cast_unsigned()),
         u64::from(status.signal().unwrap_or(0).cast_unsigned()),
     ])
+}
+
+/// Ends this process with its parent, also with one that has ended before this was asked for.
+fn end_with(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if Pid::parent() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(Errno::ESRCH as i32)) }
 }
 
 fn microseconds(time: nix::sys::time::TimeVal) -> i64 {
