@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+mod benchmarks;
 mod callgrind;
 mod cargo;
 mod counts;
@@ -61,12 +62,13 @@ fn main() -> ExitCode {
         }
         ["rivals"] => ended(rivals::run()),
         ["measure", names @ ..] => ended(measure::run(names)),
+        ["benchmarks", words @ ..] => ended(benchmarks::run(words)),
         ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
+            println!("{USAGE}\n{}", benchmarks::USAGE);
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}");
+            eprintln!("{USAGE}\n{}", benchmarks::USAGE);
             ExitCode::from(2)
         }
     }

@@ -38,7 +38,7 @@ const DEBIAN: [(&str, &str); 3] = [
     ("libtcmalloc-minimal4", "libtcmalloc_minimal.so.4"),
 ];
 
-const WORKLOADS: &str = "heapglass-workloads";
+pub const WORKLOADS: &str = "heapglass-workloads";
 
 /// All that a C program may call must be the rival's own.
 const FAMILY: [&str; 8] =

@@ -2,7 +2,7 @@
 //! after the build.
 
 use crate::cargo::{cargo, list, packages, shown, text};
-use crate::{Outcome, counts, edges, no_c, root, symbols, tidy, tools};
+use crate::{Outcome, counts, edges, no_c, rivals, root, symbols, tidy, tools};
 use serde_json::Value;
 use std::fs;
 use std::process::ExitCode;
@@ -35,7 +35,10 @@ pub fn all() -> Result<Vec<Step>, String> {
         }),
         step("tidy", "heads and lengths of files, words that don't belong in them", tidy::check),
         step("edges", "which package may depend on which", edges::check),
-        step("build", "cargo build --release", || shown(cargo().args(["build", "--quiet", "--release"]))),
+        step("build", "cargo build --release, and the workloads that tests run", || {
+            shown(cargo().args(["build", "--quiet", "--release"]))?;
+            shown(cargo().args(["build", "--quiet", "--release", "-p", rivals::WORKLOADS]))
+        }),
         Step { needs_build: true, ..step("symbols", "what the library exports and contains", symbols::check) },
         Step { needs_build: true, ..step("counts", "instructions of the hot calls", counts::check) },
         step("no-c", "the Rust door without a C compiler", no_c::check),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program and the Debian package that brings it.
-const NEEDS: [(&str, &str); 30] = [
+const NEEDS: [(&str, &str); 31] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("nm", "binutils"),
@@ -35,6 +35,7 @@ const NEEDS: [(&str, &str); 30] = [
     ("node", "nodejs"),
     ("javac", "default-jdk-headless"),
     ("lua5.4", "lua5.4"),
+    ("ruby", "ruby"),
     ("z3", "z3"),
     ("gs", "ghostscript"),
     ("vim", "vim"),

@@ -24,6 +24,10 @@ pub fn render(report: &Report) -> String {
         }
         lines.push(line);
     }
+    written(&lines)
+}
+
+pub(crate) fn written(lines: &[Vec<String>]) -> String {
     lines.iter().map(|line| line.iter().map(|field| quoted(field)).collect::<Vec<_>>().join(",") + "\r\n").collect()
 }
 
@@ -44,7 +48,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
         let columns = lines[0].split(',').count();
-        assert_eq!(columns, 34);
+        assert_eq!(columns, 39);
         assert!(lines[1].starts_with("libc,,5,,0.20400000000000001,0.2,"), "{}", lines[1]);
         assert!(lines[2].starts_with("heapglass,/h.so,5,,0.102") && lines[2].contains(",0.5,faster,"), "{}", lines[2]);
         let fault =

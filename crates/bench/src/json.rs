@@ -6,16 +6,19 @@ use crate::spread::Spread;
 use std::fmt::Write;
 
 pub fn render(report: &Report) -> String {
+    object(fields(report)) + "\n"
+}
+
+pub(crate) fn fields(report: &Report) -> Vec<(&'static str, String)> {
     let names = |round: &Vec<usize>| array(round.iter().map(|at| string(&report.rows[*at].allocator.name)));
-    let fields = [
+    vec![
         ("name", string(&report.name)),
         ("words", array(report.words.iter().map(|word| string(word)))),
         ("warmup", report.warmup.to_string()),
         ("rounds", array(report.rounds.iter().map(names))),
         ("floor_bytes", report.floor_bytes.to_string()),
         ("results", array(report.rows.iter().map(|row| result(report, row)))),
-    ];
-    object(fields) + "\n"
+    ]
 }
 
 fn result(report: &Report, row: &Row) -> String {
@@ -66,16 +69,16 @@ fn measured(report: &Report, row: &Row, metric: Metric) -> String {
     ])
 }
 
-fn object<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
+pub(crate) fn object<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let fields: Vec<String> = fields.into_iter().map(|(key, value)| format!("{}:{value}", string(key))).collect();
     format!("{{{}}}", fields.join(","))
 }
 
-fn array(items: impl Iterator<Item = String>) -> String {
+pub(crate) fn array(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(","))
 }
 
-fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {

@@ -41,16 +41,16 @@ pub fn render(report: &Report) -> String {
     out
 }
 
-fn line(cells: &[String]) -> String {
+pub(crate) fn line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn rule(column: usize) -> String {
+pub(crate) fn rule(column: usize) -> String {
     if column == 0 { ":---".into() } else { "---:".into() }
 }
 
 /// What would end a cell or begin markup.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {

@@ -20,14 +20,23 @@ pub enum Metric {
     Wall,
     User,
     System,
+    /// User and system time together: what a run costs, however busy the machine is with others.
+    Cpu,
     Peak,
     MinorFaults,
     MajorFaults,
 }
 
 impl Metric {
-    pub const ALL: [Metric; 6] =
-        [Metric::Wall, Metric::User, Metric::System, Metric::Peak, Metric::MinorFaults, Metric::MajorFaults];
+    pub const ALL: [Metric; 7] = [
+        Metric::Wall,
+        Metric::User,
+        Metric::System,
+        Metric::Cpu,
+        Metric::Peak,
+        Metric::MinorFaults,
+        Metric::MajorFaults,
+    ];
 
     /// The name in exports, ending in the unit.
     pub fn key(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Metric {
             Metric::Wall => "wall_seconds",
             Metric::User => "user_seconds",
             Metric::System => "system_seconds",
+            Metric::Cpu => "cpu_seconds",
             Metric::Peak => "peak_bytes",
             Metric::MinorFaults => "minor_faults",
             Metric::MajorFaults => "major_faults",
@@ -46,6 +56,7 @@ impl Metric {
             Metric::Wall => sample.wall_seconds,
             Metric::User => sample.user_seconds,
             Metric::System => sample.system_seconds,
+            Metric::Cpu => sample.user_seconds + sample.system_seconds,
             Metric::Peak => sample.peak_bytes as f64,
             Metric::MinorFaults => sample.minor_faults as f64,
             Metric::MajorFaults => sample.major_faults as f64,
@@ -53,7 +64,7 @@ impl Metric {
     }
 
     pub fn word(self, verdict: Verdict) -> &'static str {
-        let is_time = matches!(self, Metric::Wall | Metric::User | Metric::System);
+        let is_time = matches!(self, Metric::Wall | Metric::User | Metric::System | Metric::Cpu);
         match verdict {
             Verdict::Below if is_time => "faster",
             Verdict::Below => "less",

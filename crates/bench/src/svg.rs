@@ -1,20 +1,19 @@
 //! The comparison as a picture: time to the right, memory upwards, a point with bars of its spread for each allocator. Down
 //! and left is better.
 
-use crate::report::{Metric, Report};
-use crate::spread::Spread;
+use crate::report::{Metric, Report, Row};
 use crate::table::Unit;
 use std::fmt::Write;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 480.0;
+pub(crate) const WIDTH: f64 = 760.0;
+pub(crate) const HEIGHT: f64 = 480.0;
 /// Left, top, right, bottom of what the axes enclose.
 const PLOT: [f64; 4] = [80.0, 56.0, 730.0, 410.0];
 const TEXT_HEIGHT: f64 = 14.0;
 /// Of a sans-serif face of 13 pixels, on average and rather too much.
 const CHARACTER_WIDTH: f64 = 7.5;
 /// Colours that the colour-blind tell apart (Okabe and Ito), repeated if they don't suffice; the labels name the points.
-const COLOURS: [&str; 7] = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+pub(crate) const COLOURS: [&str; 7] = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
 struct Axis {
     from: f64,
@@ -27,9 +26,9 @@ struct Axis {
 
 impl Axis {
     /// Room for all spreads and a tenth more on both sides. Doesn't begin at zero: near neighbours shall be told apart.
-    fn new(spreads: &[Spread], unit: Unit, ends: [f64; 2]) -> Axis {
-        let low = spreads.iter().map(|s| unit.scaled(s.low)).fold(f64::INFINITY, f64::min);
-        let high = spreads.iter().map(|s| unit.scaled(s.high)).fold(0.0, f64::max);
+    fn new(figures: impl Iterator<Item = [f64; 3]> + Clone, unit: Unit, ends: [f64; 2]) -> Axis {
+        let low = figures.clone().map(|[_, low, _]| unit.scaled(low)).fold(f64::INFINITY, f64::min);
+        let high = figures.map(|[_, _, high]| unit.scaled(high)).fold(0.0, f64::max);
         let room = ((high - low) * 0.1).max(high * 0.02).max(1e-6);
         let (from, to) = ((low - room).max(0.0), high + room);
         Axis { from, to, step: step(to - from), ends, unit }
@@ -68,41 +67,67 @@ struct Point<'a> {
     y: [f64; 3],
 }
 
+/// Time to the right, memory upwards, with names for the axes and a unit each.
+pub(crate) struct Scatter<'a> {
+    pub title: String,
+    pub time: (String, Unit),
+    pub memory: (String, Unit),
+    /// Time and memory of each that has them: the middle, low and high. The place decides on the colour.
+    pub rows: Vec<(&'a str, Option<[[f64; 3]; 2]>)>,
+}
+
 pub fn render(report: &Report) -> String {
-    let spreads = |metric| report.rows.iter().filter_map(|row| row.spread(metric)).collect::<Vec<_>>();
-    let (times, peaks) = (spreads(Metric::Wall), spreads(Metric::Peak));
-    let [left, top, right, bottom] = PLOT;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
-    );
-    text(&mut out, left, 24.0, "start", &format!("{}: time and memory, down and left is better", report.name));
-    if times.is_empty() {
-        text(&mut out, left, top, "start", "no allocator got through");
-    } else {
-        let x = Axis::new(&times, Unit::of_times(report), [left, right]);
-        let y = Axis::new(&peaks, Unit::Mebibytes, [bottom, top]);
-        axes(&mut out, &x, &y);
-        points(&mut out, &placed(report, &x, &y));
-    }
-    let failed = report.rows.iter().filter(|row| row.spread(Metric::Wall).is_none());
-    let failed: Vec<&str> = failed.map(|row| row.allocator.name.as_str()).collect();
-    if !failed.is_empty() {
-        text(&mut out, left, HEIGHT - 12.0, "start", &format!("without figures: {}", failed.join(", ")));
-    }
-    out + "</svg>\n"
-}
-
-fn placed<'a>(report: &'a Report, x: &Axis, y: &Axis) -> Vec<Point<'a>> {
-    let point = |(row, colour): (&'a crate::report::Row, &'a &str)| {
-        let (time, peak) = (row.spread(Metric::Wall)?, row.spread(Metric::Peak)?);
-        let on = |axis: &Axis, s: Spread| [s.median, s.low, s.high].map(|value| axis.at(value));
-        Some(Point { name: &row.allocator.name, colour, x: on(x, time), y: on(y, peak) })
+    let times = Unit::of_times(report);
+    let figures = |metric| move |row: &Row| row.spread(metric).map(|s| [s.median, s.low, s.high]);
+    let place = |row| Some([figures(Metric::Wall)(row)?, figures(Metric::Peak)(row)?]);
+    let scatter = Scatter {
+        title: format!("{}: time and memory, down and left is better", report.name),
+        time: (format!("wall time, {}", times.name()), times),
+        memory: (format!("peak resident memory, {}", Unit::Mebibytes.name()), Unit::Mebibytes),
+        rows: report.rows.iter().map(|row| (row.allocator.name.as_str(), place(row))).collect(),
     };
-    report.rows.iter().zip(COLOURS.iter().cycle()).filter_map(point).collect()
+    opened(HEIGHT) + &scatter.drawn() + "</svg>\n"
 }
 
-fn axes(out: &mut String, x: &Axis, y: &Axis) {
+pub(crate) fn opened(height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+    )
+}
+
+impl Scatter<'_> {
+    pub fn drawn(&self) -> String {
+        let [left, top, right, bottom] = PLOT;
+        let mut out = String::new();
+        text(&mut out, left, 24.0, "start", &self.title);
+        let places: Vec<[[f64; 3]; 2]> = self.rows.iter().filter_map(|(_, place)| *place).collect();
+        if places.is_empty() {
+            text(&mut out, left, top, "start", "no allocator got through");
+        } else {
+            let x = Axis::new(places.iter().map(|[time, _]| *time), self.time.1, [left, right]);
+            let y = Axis::new(places.iter().map(|[_, memory]| *memory), self.memory.1, [bottom, top]);
+            axes(&mut out, &x, &y, [&self.time.0, &self.memory.0]);
+            points(&mut out, &self.placed(&x, &y));
+        }
+        let failed: Vec<&str> = self.rows.iter().filter(|(_, place)| place.is_none()).map(|(name, _)| *name).collect();
+        if !failed.is_empty() {
+            text(&mut out, left, HEIGHT - 12.0, "start", &format!("without figures: {}", failed.join(", ")));
+        }
+        out
+    }
+
+    fn placed(&self, x: &Axis, y: &Axis) -> Vec<Point<'_>> {
+        let rows = self.rows.iter().zip(COLOURS.iter().cycle());
+        let placed = rows.filter_map(|((name, place), colour)| {
+            let [time, memory] = (*place)?;
+            Some(Point { name, colour, x: time.map(|value| x.at(value)), y: memory.map(|value| y.at(value)) })
+        });
+        placed.collect()
+    }
+}
+
+fn axes(out: &mut String, x: &Axis, y: &Axis, [time, memory]: [&str; 2]) {
     let [left, top, right, bottom] = PLOT;
     for (at, label) in x.ticks() {
         line(out, [at, top, at, bottom], "#dddddd");
@@ -114,13 +139,17 @@ fn axes(out: &mut String, x: &Axis, y: &Axis) {
     }
     line(out, [left, bottom, right, bottom], "#555555");
     line(out, [left, top, left, bottom], "#555555");
-    text(out, right, bottom + 40.0, "end", &format!("wall time, {}", x.unit.name()));
-    text(out, 12.0, top - 14.0, "start", &format!("peak resident memory, {}", y.unit.name()));
+    text(out, right, bottom + 40.0, "end", time);
+    text(out, 12.0, top - 14.0, "start", memory);
 }
 
 fn points(out: &mut String, points: &[Point]) {
-    let mut taken: Vec<[f64; 4]> =
-        points.iter().map(|p| [p.x[0] - 6.0, p.y[0] - 6.0, p.x[0] + 6.0, p.y[0] + 6.0]).collect();
+    // The dot, and the bars of its spread.
+    let covered = |p: &Point| {
+        let ([x, left, right], [y, bottom, top]) = (p.x, p.y);
+        [[x - 6.0, y - 6.0, x + 6.0, y + 6.0], [left, y - 1.0, right, y + 1.0], [x - 1.0, top, x + 1.0, bottom]]
+    };
+    let mut taken: Vec<[f64; 4]> = points.iter().flat_map(covered).collect();
     for point in points {
         let (x, y) = (point.x[0], point.y[0]);
         line(out, [point.x[1], y, point.x[2], y], point.colour);
@@ -154,12 +183,12 @@ fn label_area(point: &Point, taken: &[[f64; 4]]) -> [f64; 4] {
     around.into_iter().find(|a| inside(a) && is_free(a)).unwrap_or(area(x + 9.0, y - TEXT_HEIGHT / 2.0))
 }
 
-fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
+pub(crate) fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
     let ends = format!("x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"");
     let _ = writeln!(out, "<line {ends} stroke=\"{colour}\" stroke-width=\"1.5\"/>");
 }
 
-fn text(out: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
+pub(crate) fn text(out: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
     let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(words));
 }
 

@@ -13,6 +13,7 @@ pub(crate) enum Unit {
     Seconds,
     Mebibytes,
     Count,
+    Ratio,
 }
 
 impl Unit {
@@ -24,7 +25,7 @@ impl Unit {
 
     pub(crate) fn of(metric: Metric, times: Unit) -> Unit {
         match metric {
-            Metric::Wall | Metric::User | Metric::System => times,
+            Metric::Wall | Metric::User | Metric::System | Metric::Cpu => times,
             Metric::Peak => Unit::Mebibytes,
             Metric::MinorFaults | Metric::MajorFaults => Unit::Count,
         }
@@ -35,7 +36,7 @@ impl Unit {
             Unit::Milliseconds => "ms",
             Unit::Seconds => "s",
             Unit::Mebibytes => "MiB",
-            Unit::Count => "",
+            Unit::Count | Unit::Ratio => "",
         }
     }
 
@@ -43,7 +44,7 @@ impl Unit {
         match self {
             Unit::Milliseconds => value * 1e3,
             Unit::Mebibytes => value / MEBIBYTE,
-            Unit::Seconds | Unit::Count => value,
+            Unit::Seconds | Unit::Count | Unit::Ratio => value,
         }
     }
 
@@ -51,7 +52,7 @@ impl Unit {
         let value = self.scaled(value);
         match self {
             Unit::Milliseconds => format!("{value:.1}"),
-            Unit::Seconds | Unit::Mebibytes => format!("{value:.2}"),
+            Unit::Seconds | Unit::Mebibytes | Unit::Ratio => format!("{value:.2}"),
             Unit::Count => grouped(value.round() as u64),
         }
     }

@@ -2,13 +2,12 @@
 
 use crate::exports::Exports;
 use crate::failure::Failure;
-use crate::launch::{Launch, Ran};
-use crate::{find, program, script, shell};
+use crate::launch::Launch;
+use crate::{find, program, script, shell, suite};
 use heapglass_bench::plan::{self, Runs};
 use heapglass_bench::report::{Report, Row};
 use heapglass_bench::rivals::{self, Allocator};
-use heapglass_bench::table;
-use nix::sys::signal::Signal;
+use heapglass_bench::{csv, json, markdown, svg, table};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -33,9 +32,9 @@ pub struct Bench {
     #[arg(short = 'M', long, value_parser = at_least_one)]
     max_runs: Option<usize>,
 
-    /// Rounds before the measurement
-    #[arg(short, long, default_value_t = 1)]
-    warmup: usize,
+    /// Rounds before the measurement (1; 0 with --suite)
+    #[arg(short, long)]
+    warmup: Option<usize>,
 
     /// Only these, beside the C library's: NAME of one that is found, or NAME=PATH of a library
     #[arg(long, value_delimiter = ',', value_name = "NAME[=PATH],...")]
@@ -72,10 +71,26 @@ pub struct Bench {
     #[command(flatten)]
     exports: Exports,
 
+    /// Our own workloads and real programs in the place of PROGRAM: those named, or all
+    #[arg(long, conflicts_with_all = SINGLE)]
+    suite: bool,
+
+    /// Name what --suite runs, and what of it is missing here
+    #[arg(long, requires = "suite")]
+    list: bool,
+
+    /// Times the work of each item of the suite
+    #[arg(long, requires = "suite", value_parser = above_zero, default_value_t = 1.0, value_name = "F")]
+    scale: f64,
+
     /// The program, found as a shell finds it, and its arguments. The first word that is no flag ends the flags of `bench`
-    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    #[arg(required_unless_present = "suite", num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
     words: Vec<OsString>,
 }
+
+/// What is about one program only.
+const SINGLE: [&str; 9] =
+    ["min_runs", "max_runs", "setup", "prepare", "cleanup", "no_shell", "ignore_failure", "command_name", "input"];
 
 const AFTER_HELP: &str = "\
 Unlike under `run`, children inherit the allocator: a script is measured with all that it starts. Peak memory is that of \
@@ -86,6 +101,10 @@ A program that fails under one is shown as failed there and runs on under the ot
 
 Found are: libheapglass.so of this command; every lib*.so in a directory `rivals` beside this command's directory; known \
 libraries in the system's directories. LD_PRELOAD of the caller is left out.
+
+With --suite [NAME...] (flags before names) each item runs 5 times or -r times under each allocator, after one run under \
+the C library, whose output the others are compared with. Time is user and system time there. Programs that are missing are \
+named and left out.
 
 Exit status: 0; 1 if PROGRAM failed, or an allocator couldn't be preloaded, in any row; 125 if this command failed, 126 if \
 PROGRAM can't be executed or preloaded into, 127 if it wasn't found.";
@@ -98,35 +117,50 @@ fn at_least_one(word: &str) -> Result<usize, String> {
     }
 }
 
+fn above_zero(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("must be a number above 0".into()),
+    }
+}
+
 impl Bench {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        if self.suite {
+            let Bench { runs, warmup, with, list, scale, exports, words, .. } = self;
+            let names = lossy(&words);
+            return suite::Asked { names, runs, warmup, with, list, scale, exports }.carry_out();
+        }
         if let (Some(min), Some(max)) = (self.min_runs, self.max_runs)
             && min > max
         {
             return Err(Failure::ours(format!("--min-runs {min} is more than --max-runs {max}")));
         }
         let library = find::library()?;
-        let allocators = rivals::chosen(found(&library), &self.with).map_err(Failure::ours)?;
-        let allocators = allocators.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+        let allocators = allocators(&library, &self.with)?;
         let words = lossy(&self.words);
         let start = script::follow(self.words.clone())?;
         program::check(&start.image, &library)?;
         let image = start.image;
-        let launch =
-            Launch { file: start.file, words: start.words, assigned: start.assigned, input: self.input.clone() };
+        let launch = Launch {
+            file: start.file,
+            words: start.words,
+            assigned: start.assigned,
+            input: self.input.clone(),
+            dir: None,
+            keeps_output: false,
+            limit: None,
+        };
         std::fs::File::open(&launch.input).map_err(|e| Failure::ours(format!("{}: {e}", launch.input.display())))?;
-        let files = self.exports.open()?;
-        if std::env::var_os("LD_PRELOAD").is_some_and(|list| !list.is_empty()) {
-            eprintln!("heapglass: LD_PRELOAD is set; it is left out in all runs");
-        }
-
+        let files = self.exports.open([json::render, csv::render, markdown::render, svg::render])?;
+        warn_of_preload();
         if program::has_own_malloc(&image) {
             eprintln!("heapglass: {}: defines malloc itself, so it never asks what is preloaded", image.display());
         }
         let report = Report {
             name: self.command_name.clone().unwrap_or_else(|| words.join(" ")),
             words,
-            warmup: self.warmup,
+            warmup: self.warmup.unwrap_or(1),
             rounds: Vec::new(),
             rows: allocators.into_iter().map(Row::new).collect(),
             floor_bytes: 0,
@@ -142,6 +176,18 @@ impl Bench {
 
 fn lossy(words: &[OsString]) -> Vec<String> {
     words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+pub fn warn_of_preload() {
+    if std::env::var_os("LD_PRELOAD").is_some_and(|list| !list.is_empty()) {
+        eprintln!("heapglass: LD_PRELOAD is set; it is left out in all runs");
+    }
+}
+
+/// What to compare: all that are found, or those that were asked for, the C library's own first.
+pub fn allocators(library: &Path, with: &[String]) -> Result<Vec<Allocator>, Failure> {
+    let chosen = rivals::chosen(found(library), with).map_err(Failure::ours)?;
+    chosen.into_iter().map(absolute).collect()
 }
 
 fn found(library: &Path) -> Vec<Allocator> {
@@ -172,7 +218,7 @@ struct Measuring<'a> {
 impl Measuring<'_> {
     fn all(mut self) -> Result<Report, Failure> {
         self.shell(self.bench.setup.as_ref())?;
-        let first = self.bench.warmup;
+        let first = self.report.warmup;
         // Until the first measured round has told how long a run takes.
         let mut last = first + 1;
         let mut round = 0;
@@ -204,7 +250,7 @@ impl Measuring<'_> {
         for at in &order {
             progress(&format!("round {}, {}", round + 1, self.report.rows[*at].allocator.name));
             self.shell(self.bench.prepare.as_ref())?;
-            self.run(*at, round >= self.bench.warmup)?;
+            self.run(*at, round >= self.report.warmup)?;
         }
         self.report.rounds.push(order);
         Ok(())
@@ -215,7 +261,7 @@ impl Measuring<'_> {
         let ran =
             self.launch.run(row.allocator.library.as_deref()).map_err(|e| Failure::refused(&self.launch.file, &e))?;
         self.report.floor_bytes = self.report.floor_bytes.max(ran.floor_bytes);
-        row.fault = fault(&ran, row.allocator.library.as_deref(), self.bench.ignore_failure);
+        row.fault = ran.fault(row.allocator.library.as_deref(), self.bench.ignore_failure);
         if row.fault.is_none() && counts {
             row.samples.push(ran.sample);
         }
@@ -227,52 +273,13 @@ impl Measuring<'_> {
     }
 }
 
-/// Why a run doesn't count.
-fn fault(ran: &Ran, library: Option<&Path>, ignore_failure: bool) -> Option<String> {
-    if let Some(why) = library.and_then(|library| refusal(&ran.errors, library)) {
-        return Some(format!("not preloaded: {why}"));
-    }
-    let how = match (ran.signal, ran.sample.exit_code) {
-        (Some(number), _) => match Signal::try_from(number) {
-            Ok(name) => format!("killed by signal {number} ({name})"),
-            Err(_) => format!("killed by signal {number}"),
-        },
-        (None, code) if code != 0 && !ignore_failure => format!("exited with status {code}"),
-        _ => return None,
-    };
-    let last = ran.errors.lines().rfind(|line| !line.trim().is_empty());
-    Some(last.map_or(how.clone(), |line| format!("{how}: {}", line.trim())))
-}
-
-/// What the loader says where it leaves a library out and goes on without.
-fn refusal(errors: &str, library: &Path) -> Option<String> {
-    let object = format!("object '{}' from LD_PRELOAD cannot be preloaded", library.display());
-    let rest = errors.lines().find_map(|line| line.split_once(&object))?.1;
-    let why = rest.trim().trim_start_matches('(').split("): ignored").next().unwrap_or_default();
-    Some(if why.is_empty() { "the loader doesn't say why".into() } else { why.to_owned() })
-}
-
 /// One line on a terminal, written over again and again.
-fn progress(text: &str) {
+pub fn progress(text: &str) {
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K{text}");
     }
 }
 
-fn clear_progress() {
+pub fn clear_progress() {
     progress("");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_loaders_refusal_is_understood() {
-        let line = "ERROR: ld.so: object '/a b.so' from LD_PRELOAD cannot be preloaded (cannot open shared object file): ignored.\n";
-        let found = |library: &str| refusal(&format!("first\n{line}last\n"), Path::new(library));
-        assert_eq!(found("/a b.so").as_deref(), Some("cannot open shared object file"));
-        assert_eq!(found("/b.so"), None);
-        assert_eq!(refusal("object '/b.so' is missing", Path::new("/b.so")), None);
-    }
 }

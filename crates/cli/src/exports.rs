@@ -2,8 +2,6 @@
 //! misspelt directory.
 
 use crate::failure::Failure;
-use heapglass_bench::report::Report;
-use heapglass_bench::{csv, json, markdown, svg};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,20 +25,16 @@ pub struct Exports {
     export_svg: Option<PathBuf>,
 }
 
-type Render = fn(&Report) -> String;
+type Render<T> = fn(&T) -> String;
 
-pub struct Files(Vec<(PathBuf, File, Render)>);
+pub struct Files<T>(Vec<(PathBuf, File, Render<T>)>);
 
 impl Exports {
-    pub fn open(&self) -> Result<Files, Failure> {
-        let all: [(&Option<PathBuf>, Render); 4] = [
-            (&self.export_json, json::render),
-            (&self.export_csv, csv::render),
-            (&self.export_markdown, markdown::render),
-            (&self.export_svg, svg::render),
-        ];
+    /// What is to be written, as JSON, CSV, Markdown and SVG.
+    pub fn open<T>(&self, renders: [Render<T>; 4]) -> Result<Files<T>, Failure> {
+        let paths = [&self.export_json, &self.export_csv, &self.export_markdown, &self.export_svg];
         let mut files = Vec::new();
-        for (path, render) in all {
+        for (path, render) in paths.into_iter().zip(renders) {
             if let Some(path) = path {
                 // What an earlier run has left stays until there is something to take its place.
                 let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
@@ -51,8 +45,8 @@ impl Exports {
     }
 }
 
-impl Files {
-    pub fn write(self, report: &Report) -> Result<(), Failure> {
+impl<T> Files<T> {
+    pub fn write(self, report: &T) -> Result<(), Failure> {
         for (path, mut file, render) in self.0 {
             // A terminal or a pipe has no length.
             let is_file = file.metadata().is_ok_and(|meta| meta.is_file());

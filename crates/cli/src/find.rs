@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +72,18 @@ pub fn program(word: &OsStr) -> Result<PathBuf, Failure> {
     Err(unusable.unwrap_or_else(|| Failure::not_found(word, "no such program on the PATH")))
 }
 
+/// A program on the PATH that is no script: one that stands in front of the real one would be measured with it.
+pub fn binary(name: &str) -> Option<PathBuf> {
+    let dirs = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let is_binary = |path: &PathBuf| {
+        let mut start = [0; 4];
+        let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        executable(path).is_ok() && read.is_ok() && start == *b"\x7fELF"
+    };
+    let absolute = std::env::split_paths(&dirs).filter(|dir| dir.is_absolute());
+    absolute.map(|dir| dir.join(name)).find(is_binary)
+}
+
 fn executable(path: &Path) -> Result<(), Failure> {
     let meta = fs::metadata(path).map_err(|e| Failure::refused(path, &e))?;
     if meta.is_dir() {
@@ -112,5 +124,11 @@ mod tests {
         check("/", Err(126));
         check("/dev/null", Err(126));
         check("/etc/passwd", Err(126));
+    }
+
+    #[test]
+    fn binaries_are_no_scripts() {
+        assert!(binary("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(binary("no-such-program-anywhere"), None);
     }
 }

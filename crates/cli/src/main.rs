@@ -12,6 +12,7 @@ mod run;
 mod script;
 mod shell;
 mod stats;
+mod suite;
 mod supervise;
 
 use clap::error::ErrorKind;

@@ -92,7 +92,11 @@ impl Arena {
             // SAFETY: what came out of the inbox is ours, and its chunks are this arena's.
             unsafe {
                 let next = *Magazine::next(magazine);
-                if (*magazine).class == ONE_BY_ONE { guard.give_all(magazine) } else { guard.merge_all(magazine) }
+                if (*magazine).class == ONE_BY_ONE {
+                    guard.give_all(magazine)
+                } else {
+                    guard.merge_all(magazine)
+                }
                 magazine = next;
             }
         }

@@ -77,14 +77,7 @@ pub struct Decay {
 
 impl Decay {
     pub const fn unset() -> Decay {
-        Decay {
-            began: 0,
-            top_low: 0,
-            top_low_before: 0,
-            top_idle: 0,
-            idle_epochs: 0,
-            fast_idle: false,
-        }
+        Decay { began: 0, top_low: 0, top_low_before: 0, top_idle: 0, idle_epochs: 0, fast_idle: false }
     }
 }
 
@@ -195,9 +188,7 @@ impl Store {
 
     /// Is the epoch's work done?
     fn is_settled(&mut self) -> bool {
-        !self.bins.pages.is_due()
-            && self.decay.top_idle == 0
-            && !self.decay.fast_idle
+        !self.bins.pages.is_due() && self.decay.top_idle == 0 && !self.decay.fast_idle
     }
 
     fn enter_epoch(&mut self) {

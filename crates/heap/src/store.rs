@@ -390,7 +390,8 @@ impl Store {
                 let need = size - old;
                 if self.top_size() < need + MIN_CHUNK {
                     // Where there is something to merge, moving finds room without the kernel.
-                    let may_grow = self.fast.count == 0 && !depot::are_full() && size < POLICY.mmap_threshold.load(Relaxed);
+                    let may_grow =
+                        self.fast.count == 0 && !depot::are_full() && size < POLICY.mmap_threshold.load(Relaxed);
                     let fits = may_grow && top::grow(self, need);
                     // Growing may have closed the heap and begun another elsewhere.
                     if !fits || self.top != next.address() || self.top_size() < need + MIN_CHUNK {

@@ -9,7 +9,7 @@ pub fn cycle(setup: &Setup) -> Outcome {
     const SLOTS: usize = 20;
     const MIB: usize = 1 << 20;
     const PAGE: usize = 4096;
-    let rounds = setup.share(1_500);
+    let rounds = setup.share(1_700);
     let prepare = |number| (setup.rng(number), (0..SLOTS).map(|_| None).collect());
     together(setup, prepare, |_, (mut rng, mut table): (Rng, Vec<Option<Block>>)| {
         let mut tally = Tally::default();

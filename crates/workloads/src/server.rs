@@ -82,7 +82,7 @@ pub fn phases(setup: &Setup) -> Outcome {
 /// A server with a thread for each request: thousands of short lives with a handful of objects each. The pattern that
 /// thread caches pay for, told of in Berger et al., "Hoard" (ASPLOS 2000), as threadtest with many threads.
 pub fn births(setup: &Setup) -> Outcome {
-    let lives = setup.share(40_000);
+    let lives = setup.share(30_000);
     let life = |mut rng: Rng| {
         let mut tally = Tally::default();
         let mut line = CVec::new();

@@ -30,7 +30,7 @@ pub fn passive(setup: &Setup) -> Outcome {
 
 /// Each thread allocates for itself, side by side in time.
 pub fn active(setup: &Setup) -> Outcome {
-    together(setup, |_| (), |number, ()| cycle(setup, number, 4_000_000))
+    together(setup, |_| (), |number, ()| cycle(setup, number, 3_000_000))
 }
 
 fn cycle(setup: &Setup, number: usize, objects: u64) -> Tally {
