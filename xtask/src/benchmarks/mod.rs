@@ -28,7 +28,10 @@ const SECTIONS: [Section; 6] = [
 
 /// A section of `cargo xtask measure`.
 fn measured(section: fn() -> Result<String, String>) -> Result<Told, String> {
-    Ok(Told { text: section()?, losses: String::new() })
+    let text = section()?;
+    // It brings its own title.
+    let text = text.split_once('\n').map_or(text.as_str(), |(_, rest)| rest).to_owned();
+    Ok(Told { text, losses: String::new() })
 }
 
 const HEAD: &str = "\
