@@ -27,6 +27,9 @@ pub struct Policy {
     pub park: AtomicBool,
     /// Every call passes the slow path, where it is counted.
     pub observed: AtomicBool,
+    /// Nobody else moves the break: Heapglass is the process's own malloc. Otherwise another allocator may move it between our
+    /// look and our move, so it is never moved down.
+    pub owns_break: AtomicBool,
     /// Largest chunk that a fast bin takes.
     pub fast_max: AtomicUsize,
     /// Milliseconds that free pages wait before the kernel gets them; -1 for ever.
@@ -49,6 +52,7 @@ pub static POLICY: Policy = Policy {
     classic: AtomicBool::new(false),
     park: AtomicBool::new(true),
     observed: AtomicBool::new(false),
+    owns_break: AtomicBool::new(false),
     fast_max: AtomicUsize::new(FAST_MAX),
     decay: AtomicIsize::new(1000),
     populate: AtomicBool::new(true),

@@ -376,7 +376,9 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
     let end = region.end - bytes;
     match region.kind {
         // Somebody else's memory above ours stays where it is.
-        Kind::Break if kernel::current_break() != Some(region.end) => return release_end(store, end),
+        Kind::Break if !POLICY.owns_break.load(Relaxed) || kernel::current_break() != Some(region.end) => {
+            return release_end(store, end);
+        }
         Kind::Break => {
             region::shrink_break(end);
             // SAFETY: nothing but the top lies above `end`.

@@ -1,6 +1,8 @@
 //! What the library does at the program's start and end: gets the heap ready, keeps children from inheriting the preload
 //! where `heapglass run` asked for that, and puts away what is parked at the end.
 
+use core::sync::atomic::Ordering::Relaxed;
+use heapglass_heap::policy::POLICY;
 use heapglass_heap::thread;
 use heapglass_os::env;
 
@@ -14,6 +16,7 @@ static AT_END: extern "C" fn() = at_end;
 
 extern "C" fn at_start() {
     thread::ensure_set_up();
+    POLICY.owns_break.store(crate::arch::is_the_malloc(), Relaxed);
     thread::on_warm(crate::fault::install);
     if env::auxv(env::AT_SECURE) == 0 {
         disinherit();

@@ -39,6 +39,10 @@ pub fn take_faults(_: Handler) -> bool {
 
 pub fn leave_faults() {}
 
+pub fn is_the_malloc() -> bool {
+    false
+}
+
 /// # Safety
 /// None.
 pub unsafe fn read_fault(_: *const u8, _: *const u8) -> (bool, Option<(usize, usize)>) {

@@ -214,6 +214,20 @@ unsafe extern "C" {
     static TEXT_STOP: u8;
 }
 
+/// Is the process's malloc this library's? Not where it was opened later, beside another.
+pub fn is_the_malloc() -> bool {
+    let address: usize;
+    // SAFETY: reads the address that the loader found for everybody.
+    unsafe {
+        asm!(
+            "mov {}, qword ptr [rip + malloc@GOTPCREL]",
+            out(reg) address,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    (&raw const TEXT_START as usize..&raw const TEXT_STOP as usize).contains(&address)
+}
+
 pub const SIGSEGV: c_int = 11;
 const SA_SIGINFO: c_int = 4;
 const SA_ONSTACK: c_int = 0x0800_0000;
