@@ -28,6 +28,13 @@ int main(int count, char **words)
         if (pthread_create(&thread, nullptr, other, nullptr) != 0 || pthread_join(thread, nullptr) != 0)
             return 1;
     }
+    // Pointers near a page's start are looked at more closely; where the chunks of the loop lie is chance. Take up what lies
+    // before the middle of a page.
+    void *before;
+    do {
+        before = malloc(size);
+        look(before);
+    } while (size < 2048 && ((size_t)before & 4095) - 256 > 2048);
     if (strcmp(kind, "malloc") == 0) {
         for (long i = 0; i < rounds; i++) {
             void *p = malloc(size);

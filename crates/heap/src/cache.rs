@@ -55,7 +55,13 @@ pub struct Head {
     pub key: usize,
     /// The thread that all this belongs to; null in `EMPTY`.
     pub thread: *mut Thread,
+    /// Frees until the next that takes the slow path for the clock's sake: decay must come to work in programs whose traffic
+    /// never leaves the caches.
+    pub until_look: u32,
 }
+
+/// Frees between two looks at the clock.
+pub const LOOK_EVERY: u32 = 256;
 
 /// A head with its bins. Class 0, which no chunk has, is the sentinel's: its bin is for ever full.
 #[repr(C)]
@@ -101,7 +107,7 @@ impl Bin {
 
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
-        Head { parked: [SENTINEL; 2], limit, secret, key, thread }
+        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOK_EVERY }
     }
 }
 
@@ -241,6 +247,11 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         };
         let top = (*bin).top;
         if top == (*bin).limit {
+            return false;
+        }
+        // Only now: before this, the head may be one that nobody writes to.
+        (*head).until_look = (*head).until_look.wrapping_sub(1);
+        if (*head).until_look == 0 {
             return false;
         }
         chunk.set_cookie(live ^ State::Cached as u32);
