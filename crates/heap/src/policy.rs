@@ -55,7 +55,7 @@ pub static POLICY: Policy = Policy {
     owns_break: AtomicBool::new(false),
     fast_max: AtomicUsize::new(FAST_MAX),
     decay: AtomicIsize::new(1000),
-    populate: AtomicBool::new(true),
+    populate: AtomicBool::new(false),
     thp: AtomicUsize::new(Thp::Kernel as usize),
     perturb: AtomicUsize::new(0),
 };

@@ -13,13 +13,17 @@ use crate::free;
 use crate::magazine::{self, Magazine};
 use crate::size::*;
 use crate::store::Taken;
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::thread::{self, Thread};
 use core::ptr;
 
 /// Most bytes that a magazine of one class may hold, if it is to be larger than the smallest.
 const CLASS_BYTES: usize = 64 * 1024;
-/// Most bytes that the larger magazines of one thread may hold.
+/// Most bytes that the larger magazines of one thread may hold, and those of all threads.
 const THREAD_BYTES: usize = 2 * 1024 * 1024;
+const ALL_BYTES: usize = 32 * 1024 * 1024;
+/// What all threads' larger magazines may hold now.
+static GRANTED: AtomicUsize = AtomicUsize::new(0);
 /// Bytes of one class above the exact ones: at first, and in demand.
 const MEDIUM_BYTES: [usize; 3] = [32 * 1024, 128 * 1024, 128 * 1024];
 /// Bytes of such a class that are asked for at a time.
@@ -232,15 +236,17 @@ impl Thread {
             if step > wanted || is_too_long || bytes(step) == bytes(step - 1) {
                 continue;
             }
-            // Counted at the first demand that can reach the step, and never given back: it is a bound, not a balance.
+            // Counted at the first demand that can reach the step: it is a bound, not a balance.
             let is_new = *demand == 4 || *demand == 16;
             if is_new {
                 let more = bytes(step) - bytes(0);
-                if self.granted_bytes + more > THREAD_BYTES {
+                let all = GRANTED.load(Relaxed) + more;
+                if self.granted_bytes + more > THREAD_BYTES || all > ALL_BYTES {
                     *demand -= 1;
                     return step - 1;
                 }
                 self.granted_bytes += more;
+                GRANTED.fetch_add(more, Relaxed);
             }
             return step;
         }
@@ -396,6 +402,15 @@ impl Thread {
         let size = chunk.size();
         if !self.push(chunk, size) {
             arena::send_home(chunk, size, Some(self.arena), thread::owner());
+        }
+    }
+
+    /// An epoch of decay has passed: everything goes home, and what was granted is to be earned again.
+    pub fn flush_and_forget(&mut self) {
+        self.flush();
+        GRANTED.fetch_sub(core::mem::take(&mut self.granted_bytes), Relaxed);
+        for demand in &mut self.demand {
+            *demand = (*demand).min(3);
         }
     }
 

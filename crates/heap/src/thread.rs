@@ -227,7 +227,7 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
-    thread.flush();
+    thread.flush_and_forget();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
     let record: *mut Thread = thread;
@@ -247,7 +247,7 @@ impl Thread {
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
             self.epoch = epoch;
-            self.flush();
+            self.flush_and_forget();
         }
         let calls = CALLS.load(Relaxed);
         if calls < WARM_UP {
