@@ -30,6 +30,8 @@ pub struct Policy {
     /// Nobody else moves the break: Heapglass is the process's own malloc. Otherwise another allocator may move it between our
     /// look and our move, so it is never moved down.
     pub owns_break: AtomicBool,
+    /// The main arena grows with the break. Not beside another allocator that does: neither knows when the other moves it.
+    pub uses_break: AtomicBool,
     /// Largest chunk that a fast bin takes.
     pub fast_max: AtomicUsize,
     /// Milliseconds that free pages wait before the kernel gets them; -1 for ever.
@@ -53,6 +55,7 @@ pub static POLICY: Policy = Policy {
     park: AtomicBool::new(true),
     observed: AtomicBool::new(false),
     owns_break: AtomicBool::new(false),
+    uses_break: AtomicBool::new(true),
     fast_max: AtomicUsize::new(FAST_MAX),
     decay: AtomicIsize::new(1000),
     populate: AtomicBool::new(false),

@@ -50,7 +50,8 @@ fn grow_padded(store: &mut Store, need: usize, pad: usize) -> bool {
     if kind == Some(Kind::Mapped) && grow_mapped(store, need, pad) {
         return true;
     }
-    store.arena == 0 && grow_break(store, need, pad) || begin_mapped(store, need, pad)
+    let by_break = store.arena == 0 && POLICY.uses_break.load(Relaxed);
+    by_break && grow_break(store, need, pad) || begin_mapped(store, need, pad)
 }
 
 /// Extends the current mapped heap.

@@ -16,7 +16,10 @@ static AT_END: extern "C" fn() = at_end;
 
 extern "C" fn at_start() {
     thread::ensure_set_up();
-    POLICY.owns_break.store(crate::arch::is_the_malloc(), Relaxed);
+    // Opened later, beside the malloc that the program runs on, we keep away from the break, which is that one's.
+    let is_the_malloc = crate::arch::is_the_malloc();
+    POLICY.owns_break.store(is_the_malloc, Relaxed);
+    POLICY.uses_break.store(is_the_malloc, Relaxed);
     thread::on_warm(crate::fault::install);
     if env::auxv(env::AT_SECURE) == 0 {
         disinherit();

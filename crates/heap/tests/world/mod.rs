@@ -75,6 +75,8 @@ pub fn reset(mode: Mode) {
     POLICY.fast_max.store(FAST_MAX, Relaxed);
     POLICY.classic.store(mode == Mode::Classic, Relaxed);
     POLICY.park.store(mode != Mode::NoParking, Relaxed);
+    // The other user of the break, the harness, allocates nothing meanwhile.
+    POLICY.owns_break.store(true, Relaxed);
     // Fewer than the tests have threads: some share an arena, some free into another's.
     POLICY.arena_max.store(3, Relaxed);
     thread::settings_changed();
