@@ -294,7 +294,7 @@ fn workload(program: &Path, name: &str, about: &str, place: &Place) -> Result<It
 /// A workload says how long it took.
 fn without_times(output: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(output);
-    let is_time = |word: &str| word.starts_with("seconds=") || word.starts_with("ns/operation=");
+    let is_time = |word: &str| ["seconds=", "cpu=", "ns/operation="].iter().any(|time| word.starts_with(time));
     text.split_whitespace().filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ").into_bytes()
 }
 
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn times_are_no_part_of_the_output() {
-        let seen = without_times(b"pair threads=1 operations=5 seconds=0.1 ns/operation=2.00 checksum=0f\n");
+        let seen = without_times(b"pair threads=1 operations=5 seconds=0.1 cpu=0.1 ns/operation=2.00 checksum=0f\n");
         assert_eq!(seen, b"pair threads=1 operations=5 checksum=0f");
     }
 
