@@ -38,9 +38,9 @@ static void fill(struct peak *p) {
     }
 }
 
-/* In no order (small ones as they were made), and gone with the table. */
+/* In no order, and gone with the table. */
 static void empty(struct peak *p) {
-    for (size_t i = p->count - 1; i > 0 && sizes[1] != 'm'; i--) {
+    for (size_t i = p->count - 1; i > 0; i--) {
         size_t j = next_random() % (i + 1);
         byte *swap = p->chunks[i];
         p->chunks[i] = p->chunks[j], p->chunks[j] = swap;
