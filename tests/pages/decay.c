@@ -1,4 +1,4 @@
-/* A13, what each program is for says its name: `at_once`, `stays`, `trim`, `remote`, `kept`, `twice`, `thp`. */
+/* A13, what each program is for says its name: `at_once`, `decays`, `sized`, `stays`, `trim`, `remote`, `kept`, `twice`, `thp`. */
 #include "../contract/hg.h"
 #include <time.h>
 
@@ -20,9 +20,14 @@ static void *trim(void *unused) {
     return unused;
 }
 
+/* By `free_sized`, whose chunks are small. */
+static int sized;
+__attribute__((weak)) void free_sized(void *, size_t);
+
 static void steps(int count) {
     for (int i = 0; i < count; i++) {
-        free(get(40000));
+        if (sized) free_sized(get(400), 400);
+        else free(get(40000));
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
 }
@@ -153,7 +158,8 @@ static void thp(const char *flag) {
 
 int main(int argc, char **argv) {
     const char *what = argv[1];
-    if (!strcmp(what, "at_once") || !strcmp(what, "decays")) decays(what[0] == 'a');
+    sized = !strcmp(what, "sized");
+    if (!strcmp(what, "at_once") || !strcmp(what, "decays") || sized) decays(what[0] == 'a');
     if (!strcmp(what, "stays")) stays();
     if (!strcmp(what, "remote")) remote();
     if (!strcmp(what, "kept") || !strcmp(what, "twice")) kept(what[0] == 't');

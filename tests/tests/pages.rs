@@ -54,6 +54,7 @@ fn a13_free_pages_go_after_the_decay() {
     holds("decay.c", &["decays"], "");
     holds("decay.c", &["decays"], "decay:300");
     holds("decay.c", &["decays"], "decay:300,tcache:0");
+    holds("decay.c", &["sized"], "");
 }
 
 #[test]

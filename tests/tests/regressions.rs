@@ -82,6 +82,11 @@ fn what_happened_to_a_chunk_while_its_free_waited_went_unseen() {
 }
 
 #[test]
+fn a_threads_cache_began_with_another_threads_lines() {
+    holds("passive_sharing.c", &[], &[]);
+}
+
+#[test]
 fn the_check_found_faults_in_mappings_that_came_and_went() {
     holds("check_beside_mappings.c", &[], &[]);
 }

@@ -285,6 +285,12 @@ pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
         if chunk.cookie() != live || top == (*bin).limit {
             return false;
         }
+        // The last one is left to `park_in`, which takes the slow path with it.
+        let left = (*head).until_look.wrapping_sub(1);
+        if left == 0 {
+            return false;
+        }
+        (*head).until_look = left;
         chunk.set_cookie(live ^ State::Cached as u32);
         *top = user as usize;
         (*bin).top = top.add(1);

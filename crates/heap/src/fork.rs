@@ -16,7 +16,7 @@ use crate::meta;
 use crate::policy::POLICY;
 use crate::sync::atomic::{AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
-use crate::thread;
+use crate::thread::{self, Thread};
 
 /// The locks beside the arenas': taken first, and last.
 const CREATION: usize = ARENAS_MAX;
@@ -109,6 +109,7 @@ pub extern "C" fn child() {
         kernel::count_privately();
     }
     decay::reset();
+    Thread::after_fork(thread::existing());
     let Some(forking) = under_way(me) else { return };
     for (bit, lock) in locks() {
         if forking.took(bit) {

@@ -11,6 +11,7 @@ use crate::depot;
 use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine};
+use crate::region;
 use crate::size::*;
 use crate::store::Taken;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -124,7 +125,7 @@ impl Thread {
 
     /// Puts a freed chunk, proven, into the cache; `false` where it is too long or there is no room at all.
     pub fn push(&mut self, chunk: Chunk, size: usize) -> bool {
-        if size > CACHED_MAX {
+        if size > CACHED_MAX || self.is_somebody_elses(chunk, class_of(size)) {
             return false;
         }
         let class = class_of(size);
@@ -143,6 +144,19 @@ impl Thread {
             bin.top = bin.top.add(1);
         }
         true
+    }
+
+    /// A cache doesn't begin a class with another arena's chunk: handed out here, it would share its cache line with what that
+    /// arena's threads use. A thread that goes on freeing such chunks does cache them, after the first few.
+    fn is_somebody_elses(&mut self, chunk: Chunk, class: usize) -> bool {
+        const FEW: u8 = 16;
+        let begins = self.magazines.get(class).is_some_and(|magazine| magazine.is_null());
+        let Some(foreign) = self.foreign.get_mut(class).filter(|foreign| begins && **foreign < FEW) else {
+            return false;
+        };
+        let is_own = region::owner(chunk.address()).is_none_or(|home| ptr::eq(arena::get(home), self.arena));
+        *foreign += u8::from(!is_own);
+        !is_own
     }
 
     /// An empty magazine; null where there is no memory.
@@ -412,6 +426,11 @@ impl Thread {
         for demand in &mut self.demand {
             *demand = (*demand).min(3);
         }
+    }
+
+    /// In a forked child, the other threads' grants are nobody's.
+    pub fn after_fork(thread: Option<&mut Thread>) {
+        GRANTED.store(thread.map_or(0, |thread| thread.granted_bytes), Relaxed);
     }
 
     /// Everything in the cache goes home.

@@ -46,6 +46,8 @@ pub struct Thread {
     pub demand: [u8; CLASSES],
     /// Times that a class had chunks only because they were parked.
     pub thin: [u8; CLASSES],
+    /// Chunks of other arenas that a class was not begun with.
+    pub foreign: [u8; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
@@ -164,6 +166,7 @@ fn attach() -> Option<&'static mut Thread> {
             empties: [ptr::null_mut(); STEPS],
             demand: [0; CLASSES],
             thin: [0; CLASSES],
+            foreign: [0; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
             arena: arena::choose(),
