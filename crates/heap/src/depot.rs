@@ -25,9 +25,9 @@ pub const DEPOTS: usize = class_of(LONGEST);
 /// Before an arena grows, the depots are merged if they hold more than this part of all heaps.
 const PART: usize = 32;
 /// Depots below this many bytes are never merged just because they are a large part of small heaps.
-const KEEP: usize = 4 * 1024 * 1024;
+const KEEP: usize = 2 * 1024 * 1024;
 /// Above this many bytes they are merged however large the heaps are: more couldn't be merged in time once they are idle.
-const MOST: usize = 8 * 1024 * 1024;
+const MOST: usize = 4 * 1024 * 1024;
 /// Chunks that are merged when a magazine comes too many: more than it brings, so that the depots get shorter.
 const THINNED: usize = 250;
 
