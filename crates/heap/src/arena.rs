@@ -7,7 +7,7 @@ use crate::chunk::{Chunk, State};
 use crate::depot;
 use crate::die;
 use crate::kernel;
-use crate::magazine::{self, Magazine};
+use crate::magazine::{self, Magazine, proven};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::region;
@@ -338,10 +338,7 @@ const ONE_BY_ONE: u32 = u32::MAX;
 impl Store {
     /// Merges a chunk that left a cache.
     fn merge_cached(&mut self, user: usize) {
-        let chunk = Chunk::from_user(user);
-        if !chunk.is(State::Cached) {
-            die::corrupt_header(chunk, "free, in a cache");
-        }
+        let chunk = proven(user);
         self.merge(chunk, chunk.size(), true);
     }
 

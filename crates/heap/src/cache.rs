@@ -158,7 +158,7 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
         if request >= (*head).limit {
             return core::ptr::null_mut();
         }
-        let size = ((request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1)).max(MIN_CHUNK);
+        let size = rounded(request);
         let bin = bin_of(head, size);
         let slot = (*bin).top.sub(1);
         let user = *slot;
@@ -188,7 +188,7 @@ pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
         if (*head).limit != SMALL_LIMIT || request > CACHED_MAX - OVERHEAD - ALIGN {
             return core::ptr::null_mut();
         }
-        let needed = (request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1);
+        let needed = rounded(request);
         let bin = bin_at(head, class_above(needed));
         let slot = (*bin).top.sub(1);
         let user = *slot;
@@ -277,7 +277,7 @@ pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
         if request >= (*head).limit || user == newer || user == older || may_be_mapped(user) {
             return false;
         }
-        let size = ((request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1)).max(MIN_CHUNK);
+        let size = rounded(request);
         let bin = bin_of(head, size);
         let top = (*bin).top;
         let chunk = Chunk::from_user(user as usize);

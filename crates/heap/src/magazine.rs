@@ -5,6 +5,8 @@
 //! state: the test for empty is the proof of the header, which is made anyway.
 
 use crate::cache::SENTINEL;
+use crate::chunk::{Chunk, State};
+use crate::die;
 use crate::meta;
 use crate::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use crate::sync::inbox::Item;
@@ -76,6 +78,15 @@ impl Magazine {
         // SAFETY: `count` slots are filled while the magazine is in no cache.
         unsafe { core::slice::from_raw_parts_mut(Self::slots(magazine), (*magazine).count as usize) }
     }
+}
+
+/// Proves a chunk that leaves a magazine.
+pub fn proven(user: usize) -> Chunk {
+    let chunk = Chunk::from_user(user);
+    if !chunk.is(State::Cached) {
+        die::corrupt_header(chunk, "free, in a cache");
+    }
+    chunk
 }
 
 /// Slots of a magazine of this step.

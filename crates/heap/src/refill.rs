@@ -10,7 +10,7 @@ use crate::chunk::{Chunk, State};
 use crate::depot;
 use crate::die;
 use crate::free;
-use crate::magazine::{self, Magazine};
+use crate::magazine::{self, Magazine, proven};
 use crate::region;
 use crate::size::*;
 use crate::store::Taken;
@@ -44,15 +44,6 @@ fn room(class: usize, step: usize) -> usize {
     }
     let bytes = MEDIUM_BYTES.get(step).copied().unwrap_or(0);
     bytes.checked_div(class_size(class)).unwrap_or(1).min(capacity).max(1)
-}
-
-/// Proves a chunk that leaves the cache.
-fn proven(user: usize) -> Chunk {
-    let chunk = Chunk::from_user(user);
-    if !chunk.is(State::Cached) {
-        die::corrupt_header(chunk, "free, in a cache");
-    }
-    chunk
 }
 
 /// The bytes of a magazine's chunks, in units of 16.
@@ -299,7 +290,7 @@ impl Thread {
     /// The cache has no chunk for this size, of at most `CACHED_MAX`: takes one from the spare magazine, the depot or the arena, and more
     /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
     pub fn refill(&mut self, size: usize) -> Option<Taken> {
-        let class = if size <= SMALL_MAX { class_of(size) } else { class_above(size) };
+        let class = class_for(size);
         let spare =
             self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
         if !spare.is_null() {
@@ -325,7 +316,7 @@ impl Thread {
             return;
         }
         let Some(size) = chunk_size(request) else { return };
-        let class = if size <= SMALL_MAX { class_of(size) } else { class_above(size) };
+        let class = class_for(size);
         let size = size.max(class_size(class));
         let Some(thin) = self.thin.get_mut(class) else { return };
         *thin += 1;

@@ -36,13 +36,20 @@ const _: () = assert!(MIN_CHUNK >= HEADER + 2 * size_of::<usize>());
 const _: () = assert!(SMALL_MAX.is_power_of_two() && CACHED_MAX <= SMALL_MAX << 6);
 const _: () = assert!(FAST_MAX <= SMALL_MAX);
 
+/// The chunk size for a request that is known to be small against `MAX_CHUNK`.
+#[inline(always)]
+pub const fn rounded(request: usize) -> usize {
+    let size = (request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1);
+    if size < MIN_CHUNK { MIN_CHUNK } else { size }
+}
+
 /// The chunk size for a request, or `None` where no heap chunk is large enough.
 #[inline]
 pub fn chunk_size(request: usize) -> Option<usize> {
     if request > MAX_CHUNK - OVERHEAD - ALIGN {
         return None;
     }
-    Some(((request + OVERHEAD + ALIGN - 1) & !(ALIGN - 1)).max(MIN_CHUNK))
+    Some(rounded(request))
 }
 
 /// The class that holds chunks of this size, which is at most `CACHED_MAX`.
@@ -61,6 +68,11 @@ pub const fn class_of(size: usize) -> usize {
 #[inline]
 pub fn class_above(size: usize) -> usize {
     class_of(size - ALIGN) + 1
+}
+
+/// The class that serves this chunk size, which is at most `CACHED_MAX`.
+pub fn class_for(size: usize) -> usize {
+    if size <= SMALL_MAX { class_of(size) } else { class_above(size) }
 }
 
 /// Position of the highest set bit; 0 for 0. Unlike `ilog2`, it has no panic in it.
