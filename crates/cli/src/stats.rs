@@ -118,6 +118,7 @@ fn body(bytes: &[u8]) -> String {
         ("madvise calls", figure!(bytes, madvise_calls)),
         ("mprotect calls", figure!(bytes, mprotect_calls)),
         ("released, bytes", figure!(bytes, released_bytes)),
+        ("guarded samples", figure!(bytes, guarded)),
     ];
     let figures = rows.map(|(_, figure)| grouped(figure));
     let width = figures.iter().map(String::len).max().unwrap_or(0).max(15);

@@ -19,11 +19,17 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
     if request > MAX_REQUEST || align > MAX_REQUEST / 2 {
         return core::ptr::null_mut();
     }
+    let mut sample = None;
     if let Some(thread) = thread::current() {
         thread.unpark();
+        thread.sampler.pass(1);
         thread.tick();
+        sample = thread.sample(request, align);
     }
-    let user = steps(align, request);
+    let user = match sample {
+        Some(made) => made.user as *mut u8,
+        None => steps(align, request),
+    };
     if !user.is_null() {
         probe::allocated(Call::Aligned, || crate::free::length(user as usize));
     }

@@ -93,6 +93,9 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"decay" => POLICY.set_decay(milliseconds(value)?),
         b"populate" => POLICY.populate.store(switch(value)?, Relaxed),
         b"thp" => POLICY.set_thp(thp(value)?),
+        b"guard" => POLICY.set_guard(bytes(value)?),
+        b"guard_slots" => POLICY.guard_slots.store(bytes(value)?, Relaxed),
+        b"guard_seed" => POLICY.set_guard_seed(bytes(value)?),
         _ => return Err(Wrong::Key),
     }
     Ok(())

@@ -10,6 +10,7 @@
 use crate::arena::{self, ARENAS_MAX};
 use crate::decay;
 use crate::depot::{self, DEPOTS};
+use crate::guard;
 use crate::kernel;
 use crate::mapped;
 use crate::meta;
@@ -22,7 +23,8 @@ use crate::thread::{self, Thread};
 const CREATION: usize = ARENAS_MAX;
 const RECORDS: usize = ARENAS_MAX + 1;
 const MAPPINGS: usize = ARENAS_MAX + 2;
-const DEPOT: usize = ARENAS_MAX + 3;
+const SAMPLES: usize = ARENAS_MAX + 3;
+const DEPOT: usize = ARENAS_MAX + 4;
 const WORDS: usize = (DEPOT + DEPOTS).div_ceil(32);
 
 /// One fork under way: the C library runs the handlers of concurrent forks side by side.
@@ -66,7 +68,7 @@ fn locks() -> impl Iterator<Item = (usize, &'static Lock)> {
         .into_iter()
         .chain(arenas)
         .chain(depots)
-        .chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK)])
+        .chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK), (SAMPLES, &guard::LOCK)])
 }
 
 fn holds_any(me: Owner) -> bool {

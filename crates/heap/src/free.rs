@@ -5,6 +5,7 @@ use crate::arena;
 use crate::cache::{self, SENTINEL};
 use crate::chunk::{Chunk, State};
 use crate::die;
+use crate::guard;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe;
@@ -69,6 +70,7 @@ fn check_size(call: &'static str, user: *mut u8, size: usize) {
             let usable = mapped::usable(user as usize, base, length);
             (usable, size <= usable && usable - size <= heapglass_os::page_size())
         }
+        Live::Guarded { usable } => (usable, size == usable),
     };
     if !right {
         die::wrong_size(call, user as usize, size, usable);
@@ -84,6 +86,7 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
+        Live::Guarded { usable } => usable,
     }
 }
 
@@ -91,6 +94,9 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
 pub fn length(user: usize) -> usize {
     if home_of(user).is_some() {
         return Chunk::from_user(user).size();
+    }
+    if guard::holds(user) {
+        return guard::length(user);
     }
     match mapped::look_up(user) {
         Known::Live { length, .. } => length,
@@ -102,6 +108,7 @@ pub fn length(user: usize) -> usize {
 pub enum Live {
     Heap(Chunk),
     Mapped { base: usize, length: usize },
+    Guarded { usable: usize },
 }
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
@@ -123,6 +130,7 @@ pub fn live(call: &'static str, user: usize) -> Live {
             }
             Live::Heap(chunk)
         }
+        None if guard::holds(user) => Live::Guarded { usable: guard::live(call, user) },
         None => match mapped::look_up(user) {
             Known::Live { base, length } => {
                 mapped::prove(user, length);
@@ -208,6 +216,9 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
         die::invalid("free", user, "not a multiple of 16, as all of ours are");
     }
     if home_of(user).is_none() {
+        if guard::holds(user) {
+            return guard::free(user, thread.map_or(0, |thread| thread.cache.head.key));
+        }
         return match mapped::free(user) {
             Known::Live { .. } => {}
             Known::Freed => report_unmapped("free", user),

@@ -44,6 +44,7 @@ pub unsafe fn count_into(page: *mut Counters) {
     moved(&old.madvise_calls, &new.madvise_calls);
     moved(&old.mprotect_calls, &new.mprotect_calls);
     moved(&old.released_bytes, &new.released_bytes);
+    moved(&old.guarded, &new.guarded);
     PAGE.store(page, Relaxed);
 }
 
@@ -127,6 +128,19 @@ pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
     count(&counters().madvise_calls);
     // SAFETY: as the caller promises.
     unsafe { os::discard(address, bytes) }
+}
+
+/// # Safety
+/// See `os::guard`.
+pub unsafe fn guard(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::guard(address, bytes) }
+}
+
+pub fn unguard(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    os::unguard(address, bytes)
 }
 
 /// So many bytes of pages inside a heap went back.

@@ -99,12 +99,16 @@ impl Line {
         os::write_error(self.finish().as_bytes());
     }
 
-    /// Sends the line and ends the process with SIGABRT.
-    pub fn die(self) -> ! {
+    /// Says which thread it is about, and how to see more.
+    pub fn with_thread(self) -> Line {
         self.text(" [thread ")
             .number(os::thread_id() as usize)
             .text("; to see who called: gdb -ex run -ex backtrace --args PROGRAM]")
-            .warn();
+    }
+
+    /// Sends the line and ends the process with SIGABRT.
+    pub fn die(self) -> ! {
+        self.with_thread().warn();
         os::thread::die()
     }
 }

@@ -92,6 +92,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         return None;
     }
     let mut thread = thread::current();
+    let mut sample = None;
     if let Some(thread) = &mut thread {
         if thread.is_facing() && !thread.exact {
             // Observed: the very steps of the fast path, so that addresses stay what they would be.
@@ -109,19 +110,28 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         }
         thread.thicken(request);
         thread.unpark();
+        thread.sampler.pass(1);
         thread.tick();
+        sample = thread.sample(request, ALIGN);
     }
-    let allocated = steps(thread, request)?;
-    let user = allocated.user;
-    // What a free wrote there is no longer true.
-    // SAFETY: the chunk holds at least three words.
-    unsafe { *user.cast::<usize>() = 0 };
-    probe::allocated(call, || crate::free::length(user as usize));
+    let allocated = match sample {
+        Some(made) => Allocated { user: made.user as *mut u8, zero: made.zero },
+        None => fresh(thread, request)?,
+    };
+    probe::allocated(call, || crate::free::length(allocated.user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 && call != Call::Calloc {
         // SAFETY: the chunk holds at least the request.
         unsafe { ptr::write_bytes(allocated.user, !perturb, request) };
     }
+    Some(allocated)
+}
+
+fn fresh(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
+    let allocated = steps(thread, request)?;
+    // What a free wrote there is no longer true.
+    // SAFETY: the chunk holds at least three words.
+    unsafe { *allocated.user.cast::<usize>() = 0 };
     Some(allocated)
 }
 

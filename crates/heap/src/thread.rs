@@ -11,16 +11,17 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Bin, Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
+use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
+use crate::guard::{self, Sampler};
 use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::refill::SPARES;
 use crate::size::CLASSES;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use core::ffi::c_void;
 use core::ptr;
@@ -52,6 +53,8 @@ pub struct Thread {
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
+    /// When an allocation is a guarded sample.
+    pub sampler: Sampler,
     pub arena: &'static Arena,
     /// The next unused record.
     next: *mut Thread,
@@ -72,6 +75,8 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 static CALLS: AtomicU32 = AtomicU32::new(0);
 /// Called once, when the first thread gets onto the fast path.
 static ON_WARM: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Is it time for that, as soon as it is known?
+static FAULTS_MAY_COME: AtomicBool = AtomicBool::new(false);
 
 /// This thread, as locks know it.
 pub fn owner() -> Owner {
@@ -80,10 +85,23 @@ pub fn owner() -> Owner {
 
 /// Sets what is called once, before the first pointer's header is read without a look-up.
 pub fn on_warm(call: extern "C" fn()) {
-    if CALLS.load(Relaxed) >= WARM_UP {
-        return call();
-    }
     ON_WARM.store(call as *mut (), Release);
+    if CALLS.load(Relaxed) >= WARM_UP || FAULTS_MAY_COME.load(Relaxed) {
+        faults_may_come();
+    }
+}
+
+/// Calls what `on_warm` was given, once: reads of headers, or guarded samples, may fault from here on.
+pub fn faults_may_come() {
+    FAULTS_MAY_COME.store(true, Relaxed);
+    if ON_WARM.load(Relaxed).is_null() {
+        return;
+    }
+    let call = ON_WARM.swap(ptr::null_mut(), AcqRel);
+    if !call.is_null() {
+        // SAFETY: stored by `on_warm` from a function of this type.
+        unsafe { core::mem::transmute::<*mut (), extern "C" fn()>(call)() };
+    }
 }
 
 /// The calling thread's record, made at its first call; `None` where there is none: the thread is ending, is just being set
@@ -141,14 +159,20 @@ fn attach() -> Option<&'static mut Thread> {
         return None;
     }
     let secret = SECRET.load(Relaxed);
-    let key = key_of(secret, RECORDS.fetch_add(1, Relaxed));
+    let index = RECORDS.fetch_add(1, Relaxed);
+    let key = key_of(secret, index);
+    let mut sampler = None;
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
         if unused.is_null() {
             return meta::take_locked(size_of::<Thread>()).cast();
         }
-        // SAFETY: unused records are whole and nobody's.
-        UNUSED.store(unsafe { (*unused).next }, Relaxed);
+        // SAFETY: unused records are whole and nobody's. Threads of few allocations each have their samples too, if one goes on
+        // where the last stopped.
+        unsafe {
+            sampler = Some((*unused).sampler);
+            UNUSED.store((*unused).next, Relaxed);
+        }
         unused
     })
     .unwrap_or(ptr::null_mut());
@@ -169,6 +193,7 @@ fn attach() -> Option<&'static mut Thread> {
             foreign: [0; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
+            sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             arena: arena::choose(),
             next: ptr::null_mut(),
         });
@@ -245,7 +270,11 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
-        self.cache.head.until_look = LOOK_EVERY;
+        let head = &mut self.cache.head;
+        head.until_look = self.sampler.look(head.until_look);
+        if self.sampler.is_due() {
+            self.sample_is_due();
+        }
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
@@ -263,17 +292,33 @@ impl Thread {
         }
     }
 
+    /// Sends the next malloc by the slow path, where it will be the sample. One that found no malloc until the next look at the clock is
+    /// given up: until then, sized frees don't find the fast path either.
+    #[cold]
+    fn sample_is_due(&mut self) {
+        let is_warm = CALLS.load(Relaxed) >= WARM_UP;
+        let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
+        self.cache.head.limit = if allowed { 0 } else { SMALL_LIMIT };
+    }
+
+    /// This allocation, if it is its turn to be a guarded sample.
+    #[inline]
+    pub fn sample(&mut self, request: usize, align: usize) -> Option<guard::Made> {
+        if !self.sampler.is_due() {
+            return None;
+        }
+        self.cache.head.limit = SMALL_LIMIT;
+        let chance = self.sampler.take();
+        guard::allocate(request, align, chance)
+    }
+
     /// Points the thread's word at its cache, or at the facade before it.
     fn choose_head(&mut self) {
         self.exact = CALLS.load(Relaxed) < WARM_UP || POLICY.is_exact();
         if self.exact {
             self.unpark();
         } else {
-            let call = ON_WARM.swap(ptr::null_mut(), AcqRel);
-            if !call.is_null() {
-                // SAFETY: stored by `on_warm` from a function of this type.
-                unsafe { core::mem::transmute::<*mut (), extern "C" fn()>(call)() };
-            }
+            faults_may_come();
         }
         let faces = self.exact || POLICY.observed.load(Relaxed);
         arch::set_word(if faces { &raw mut self.facade.head } else { &raw mut self.cache.head });

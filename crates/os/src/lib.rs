@@ -12,6 +12,7 @@
 mod arch;
 pub mod brk;
 pub mod env;
+pub mod module;
 pub mod thread;
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -128,6 +129,28 @@ pub fn populate(address: usize, bytes: usize) -> Result<()> {
 pub fn huge_pages(address: usize, bytes: usize, wanted: bool) -> Result<()> {
     let advice = if wanted { k::MADV_HUGEPAGE } else { k::MADV_NOHUGEPAGE };
     call(k::__NR_madvise, [address, bytes, advice as usize, 0, 0, 0]).map(drop)
+}
+
+/// `madvise(MADV_GUARD_INSTALL)`: the pages go back to the kernel, and touching them is a fault from here on, without a mapping of
+/// their own. Kernels before 6.13 refuse, and all do for locked memory.
+///
+/// # Safety
+/// The range is the caller's, and its contents are nobody's.
+pub unsafe fn guard(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_GUARD_INSTALL as usize, 0, 0, 0]).map(drop)
+}
+
+/// `madvise(MADV_GUARD_REMOVE)`: guarded pages may be touched again, and read as zero.
+pub fn unguard(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_GUARD_REMOVE as usize, 0, 0, 0]).map(drop)
+}
+
+/// May the word at this address, a multiple of 8, be read? `rt_sigprocmask` reads its set before it refuses to know what to do
+/// with it, and no filter of system calls forbids it.
+pub fn is_readable(address: usize) -> bool {
+    let nothing_known = usize::MAX;
+    let answer = call(k::__NR_rt_sigprocmask, [nothing_known, address, 0, size_of::<u64>(), 0, 0]);
+    answer != Err(Errno(linux_raw_sys::errno::EFAULT as i32))
 }
 
 /// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`: what `/proc/PID/maps` calls the range. Older kernels refuse; that's no loss.

@@ -48,4 +48,18 @@ pub fn is_the_malloc() -> bool {
 pub unsafe fn read_fault(_: *const u8, _: *const u8) -> (bool, Option<(usize, usize)>) {
     (false, None)
 }
+
+/// What a fault was about; not known here.
+pub struct Access {
+    pub address: usize,
+    pub is_write: bool,
+    pub registers: [usize; 17],
+}
+
+/// # Safety
+/// None.
+pub unsafe fn read_access(_: *const u8, _: *const u8) -> Option<Access> {
+    None
+}
+
 pub const SIGSEGV: c_int = 11;

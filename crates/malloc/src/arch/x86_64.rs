@@ -283,6 +283,28 @@ pub unsafe fn read_fault(info: *const u8, context: *const u8) -> (bool, Option<(
     }
 }
 
+/// What a fault was about: the address, whether it was written to, and the registers by their DWARF numbers.
+pub struct Access {
+    pub address: usize,
+    pub is_write: bool,
+    pub registers: [usize; 17],
+}
+
+/// # Safety
+/// As for `read_fault`.
+pub unsafe fn read_access(info: *const u8, context: *const u8) -> Option<Access> {
+    // What the DWARF numbers are among the context's registers: r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip.
+    const PLACES: [usize; 17] = [13, 12, 14, 11, 9, 8, 10, 15, 0, 1, 2, 3, 4, 5, 6, 7, 16];
+    const ERROR: usize = 19;
+    const WRITE: usize = 2;
+    // SAFETY: as in `read_fault`.
+    unsafe {
+        let register = |place: usize| context.add(40 + place * 8).cast::<usize>().read_unaligned();
+        let address = info.add(16).cast::<usize>().read_unaligned();
+        Some(Access { address, is_write: register(ERROR) & WRITE != 0, registers: PLACES.map(register) })
+    }
+}
+
 // The core library's own code was compiled to unwind and names its personality routine. Nothing here unwinds; a program that
 // brings the real one keeps it.
 global_asm!(

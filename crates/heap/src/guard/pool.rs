@@ -1,0 +1,377 @@
+//! The pool: a range of addresses with slots, made with the first sample, and a record for each slot in memory apart.
+
+use super::report;
+use super::{Made, Trace};
+use crate::kernel;
+use crate::policy::POLICY;
+use crate::size::ALIGN;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use crate::sync::lock::Lock;
+use crate::thread;
+use core::cell::UnsafeCell;
+use heapglass_os::{self as os, Access};
+
+/// Data bytes of a slot, if pages aren't longer than that.
+const DATA: usize = 16 * 1024;
+/// Bytes beside an object that hold the pattern, on each side where there are so many.
+const ZONE: usize = 64;
+/// Never 0, which is what most overflows write, and even, see the module's head.
+const PATTERN: u8 = 0xa6;
+/// Most slots.
+pub const SLOTS_MAX: usize = 1 << 16;
+/// Of the slots, one in so many is never in use, so that freed ones stay closed for a while.
+const RESTING: usize = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum State {
+    Fresh = 0,
+    Live,
+    Freed,
+}
+
+/// A slot's record.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Slot {
+    pub state: State,
+    /// The kernel refused to guard it: mprotect does.
+    hard: bool,
+    /// It was closed, but its pages couldn't be given back.
+    dirty: bool,
+    pub user: usize,
+    pub request: usize,
+    /// The pages that are open, or were last.
+    open: usize,
+    open_bytes: usize,
+    /// The slot freed after this one.
+    next: usize,
+    pub made: Trace,
+    pub gone: Trace,
+}
+
+/// Somebody wrote beside an object.
+pub struct Damage {
+    pub is_behind: bool,
+    pub distance: usize,
+    pub request: usize,
+    pub made: Trace,
+}
+
+pub struct Pool {
+    records: *mut Slot,
+    /// The kernel has guards, and the pool is writable but for them.
+    is_light: bool,
+    /// It has guards, which are to be taken away before a slot is used.
+    is_marked: bool,
+    /// Slots that were ever used; those behind are fresh.
+    used: usize,
+    live: usize,
+    /// Freed slots, a list from the oldest to the newest, by index plus one.
+    oldest: usize,
+    newest: usize,
+    failed: bool,
+}
+
+struct Shared(UnsafeCell<Pool>);
+// SAFETY: reached only under `LOCK`.
+unsafe impl Sync for Shared {}
+
+pub static LOCK: Lock = Lock::new();
+static POOL: Shared = Shared(UnsafeCell::new(Pool {
+    records: core::ptr::null_mut(),
+    is_light: false,
+    is_marked: false,
+    used: 0,
+    live: 0,
+    oldest: 0,
+    newest: 0,
+    failed: false,
+}));
+
+/// The pool's range; written once, the end last.
+static START: AtomicUsize = AtomicUsize::new(0);
+static END: AtomicUsize = AtomicUsize::new(0);
+static SLOTS: AtomicUsize = AtomicUsize::new(0);
+static RECORDS: AtomicUsize = AtomicUsize::new(0);
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// Is there none, for want of memory?
+static IS_OUT: AtomicBool = AtomicBool::new(false);
+
+/// Is it an address of the pool?
+#[inline]
+pub fn holds(address: usize) -> bool {
+    address < END.load(Acquire) && address >= START.load(Relaxed)
+}
+
+pub fn locked<T>(work: impl FnOnce(&mut Pool) -> T) -> Option<T> {
+    if !LOCK.lock(thread::owner()) {
+        return None;
+    }
+    // SAFETY: the lock is held, and `work` only touches the pool and the kernel.
+    let value = work(unsafe { &mut *POOL.0.get() });
+    LOCK.unlock();
+    Some(value)
+}
+
+fn data_bytes() -> usize {
+    DATA.max(os::page_size())
+}
+
+fn stride() -> usize {
+    data_bytes() + os::page_size()
+}
+
+/// Could a slot hold it, and is there a pool to hope for? A look from outside of the lock.
+pub fn could_hold(request: usize, align: usize) -> bool {
+    request <= data_bytes() && align <= os::page_size() && !IS_OUT.load(Relaxed)
+}
+
+/// Live samples, and the bytes of their pages.
+pub fn held() -> (usize, usize) {
+    (LIVE.load(Relaxed), LIVE_BYTES.load(Relaxed))
+}
+
+/// Where reports are put together; `None` before there is a pool. For whoever holds the reports' flag.
+pub fn report_memory() -> Option<&'static mut [u8]> {
+    let records = RECORDS.load(Acquire);
+    // SAFETY: the mapping ends with so many bytes for reports, whose user is one at a time.
+    (records != 0).then(|| unsafe {
+        let memory = records + SLOTS.load(Relaxed) * size_of::<Slot>();
+        core::slice::from_raw_parts_mut(memory as *mut u8, report::LENGTH)
+    })
+}
+
+/// The slot whose data or whose guard behind it an address is in.
+fn index_of(address: usize) -> Option<usize> {
+    let offset = address.checked_sub(START.load(Relaxed) + os::page_size())?;
+    offset.checked_div(stride()).filter(|&index| index < SLOTS.load(Relaxed))
+}
+
+fn data_of(index: usize) -> usize {
+    START.load(Relaxed) + os::page_size() + index * stride()
+}
+
+fn seen(index: usize) -> Option<Slot> {
+    let records = RECORDS.load(Acquire) as *const Slot;
+    // SAFETY: a record of the pool; somebody may be writing to it, but it is plain memory that stays.
+    (!records.is_null() && index < SLOTS.load(Relaxed)).then(|| unsafe { records.add(index).read_volatile() })
+}
+
+/// The record of the slot that a pointer leads into, as it is now.
+pub fn seen_around(user: usize) -> Option<Slot> {
+    seen(index_of(user).unwrap_or(0))
+}
+
+/// The record of the object that an access to this address most likely meant: the one of its slot, or on the guard between two the
+/// nearer one.
+pub fn seen_beside(address: usize) -> Option<Slot> {
+    let index = index_of(address);
+    let below = index.and_then(seen).filter(|slot| slot.state != State::Fresh);
+    let is_between = index.is_none_or(|index| address >= data_of(index) + data_bytes());
+    let above = seen(index.map_or(0, |index| index + 1)).filter(|slot| is_between && slot.state != State::Fresh);
+    match (below, above) {
+        (Some(below), Some(above)) => {
+            // What is in use is the likelier one.
+            let far = |slot: &Slot, distance: usize| (slot.state != State::Live, distance);
+            let to_below = far(&below, address.abs_diff(below.user + below.request));
+            Some(if far(&above, address.abs_diff(above.user)) < to_below { above } else { below })
+        }
+        (below, above) => below.or(above),
+    }
+}
+
+impl Pool {
+    fn slots(&mut self) -> usize {
+        SLOTS.load(Relaxed)
+    }
+
+    fn slot(&mut self, index: usize) -> Option<&'static mut Slot> {
+        // SAFETY: a record of the pool, whose lock is held.
+        (!self.records.is_null() && index < self.slots()).then(|| unsafe { &mut *self.records.add(index) })
+    }
+
+    pub fn slot_around(&mut self, user: usize) -> Option<&'static mut Slot> {
+        self.slot(index_of(user)?)
+    }
+
+    pub fn each_live(&mut self, mut see: impl FnMut(&Slot)) {
+        for index in 0..self.used {
+            if let Some(slot) = self.slot(index).filter(|slot| slot.state == State::Live) {
+                see(slot);
+            }
+        }
+    }
+
+    /// Makes the pool; `false` where there is no memory for it, and it isn't tried again.
+    fn make(&mut self) -> bool {
+        if !self.records.is_null() || self.failed {
+            return !self.failed;
+        }
+        self.failed = true;
+        IS_OUT.store(true, Relaxed);
+        let slots = POLICY.guard_slots.load(Relaxed).clamp(1, SLOTS_MAX);
+        let length = os::page_size() + slots * stride();
+        let Some(bytes) = os::pages_up(slots * size_of::<Slot>() + report::LENGTH) else { return false };
+        let Ok(records) = kernel::map(0, bytes, Access::ReadWrite) else { return false };
+        let Ok(start) = kernel::map(0, length, Access::None) else {
+            // SAFETY: mapped a moment ago, unknown to anyone.
+            let _ = unsafe { kernel::unmap(records, bytes) };
+            return false;
+        };
+        // SAFETY: a range of our own that nobody uses.
+        unsafe {
+            self.is_marked = kernel::guard(start, length).is_ok();
+            self.is_light = self.is_marked && kernel::protect(start, length, Access::ReadWrite).is_ok();
+        }
+        self.records = records as *mut Slot;
+        SLOTS.store(slots, Relaxed);
+        RECORDS.store(records, Release);
+        START.store(start, Relaxed);
+        END.store(start + length, Release);
+        self.failed = false;
+        IS_OUT.store(false, Relaxed);
+        true
+    }
+
+    /// The slot to use next: a fresh one, or the one that was freed the longest ago.
+    fn choose(&mut self) -> Option<usize> {
+        let slots = self.slots();
+        if self.live >= slots - slots / RESTING {
+            return None;
+        }
+        if self.used < slots {
+            self.used += 1;
+            return Some(self.used - 1);
+        }
+        let index = self.oldest.checked_sub(1)?;
+        self.oldest = self.slot(index)?.next;
+        if self.oldest == 0 {
+            self.newest = 0;
+        }
+        Some(index)
+    }
+
+    fn queue(&mut self, index: usize) {
+        match self.newest.checked_sub(1).and_then(|newest| self.slot(newest)) {
+            Some(newest) => newest.next = index + 1,
+            None => self.oldest = index + 1,
+        }
+        self.newest = index + 1;
+        if let Some(slot) = self.slot(index) {
+            slot.next = 0;
+        }
+    }
+
+    pub fn take(&mut self, request: usize, align: usize, chance: u64, made: Trace) -> Option<Made> {
+        if !self.make() {
+            return None;
+        }
+        let index = self.choose()?;
+        let (start, end) = (data_of(index), data_of(index) + data_bytes());
+        let room = request.max(ALIGN);
+        let user = if chance & 3 == 0 { start } else { (end - room) & !(align.max(ALIGN) - 1) };
+        let page = os::page_size();
+        let (is_light, is_marked) = (self.is_light, self.is_marked);
+        let slot = self.slot(index)?;
+        // What a free reads in the header's place must be there too.
+        let from = user.saturating_sub(ALIGN).max(start) & !(page - 1);
+        let to = if user == start { (user + room + page - 1) & !(page - 1) } else { end };
+        let was_dirty = slot.dirty;
+        (slot.open, slot.open_bytes) = (from, to - from);
+        if !slot.unlock(is_light, is_marked) {
+            slot.state = State::Freed;
+            self.queue(index);
+            return None;
+        }
+        (slot.state, slot.user, slot.request, slot.made, slot.gone) = (State::Live, user, request, made, Trace::NONE);
+        if was_dirty {
+            // SAFETY: open, and nobody's.
+            unsafe { core::ptr::write_bytes(from as *mut u8, 0, to - from) };
+        }
+        slot.dirty = false;
+        for zone in slot.zones() {
+            // SAFETY: beside the object, on its open pages.
+            unsafe { core::ptr::write_bytes(zone.0 as *mut u8, PATTERN, zone.1) };
+        }
+        self.live += 1;
+        LIVE.store(self.live, Relaxed);
+        LIVE_BYTES.fetch_add(to - from, Relaxed);
+        kernel::counters().guarded.fetch_add(1, Relaxed);
+        Some(Made { user, zero: true })
+    }
+
+    /// Takes a sample back; `Err` where the pointer is none that is live (`None`), or somebody wrote beside it.
+    pub fn put(&mut self, user: usize, key: usize, gone: Trace) -> Result<(), Option<Damage>> {
+        let index = index_of(user).ok_or(None)?;
+        let (is_light, is_marked) = (self.is_light, self.is_marked);
+        let slot = self.slot(index).ok_or(None)?;
+        if slot.state != State::Live || slot.user != user {
+            return Err(None);
+        }
+        if let Some(damage) = slot.damage(key) {
+            return Err(Some(damage));
+        }
+        (slot.state, slot.gone) = (State::Freed, gone);
+        let bytes = slot.open_bytes;
+        slot.lock(is_light, is_marked);
+        self.queue(index);
+        self.live = self.live.saturating_sub(1);
+        LIVE.store(self.live, Relaxed);
+        LIVE_BYTES.fetch_sub(bytes, Relaxed);
+        Ok(())
+    }
+}
+
+impl Slot {
+    /// Where the pattern is: before the object, and behind it. As address and length.
+    fn zones(&self) -> [(usize, usize); 2] {
+        let before = ZONE.min(self.user - self.open);
+        let end = self.user + self.request;
+        [(self.user - before, before), (end, ZONE.min(self.open + self.open_bytes - end))]
+    }
+
+    /// The first byte beside the object that isn't what it was. A thread that parked it wrote its key to the first word, which an
+    /// object of less than that doesn't own; a key of 0 is none.
+    pub fn damage(&self, key: usize) -> Option<Damage> {
+        let is = |at: usize| {
+            // SAFETY: the object's own open pages.
+            unsafe { *(at as *const u8) == PATTERN }
+        };
+        let [(before, before_bytes), (behind, behind_bytes)] = self.zones();
+        let made = |is_behind, distance| Damage { is_behind, distance, request: self.request, made: self.made };
+        if let Some(at) = (before..before + before_bytes).rev().find(|&at| !is(at)) {
+            return Some(made(false, self.user - at));
+        }
+        // SAFETY: as above; an object has room for a word.
+        let is_parked = key != 0 && unsafe { *(self.user as *const usize) } == key;
+        let from = if is_parked { behind.max(self.user + size_of::<usize>()) } else { behind };
+        let at = (from..behind + behind_bytes).find(|&at| !is(at))?;
+        Some(made(true, at - behind + 1))
+    }
+
+    /// Opens its pages; they read as zero.
+    fn unlock(&mut self, is_light: bool, is_marked: bool) -> bool {
+        // SAFETY: pages of the pool.
+        let is_there = (is_light && !self.hard)
+            || unsafe { kernel::protect(self.open, self.open_bytes, Access::ReadWrite) }.is_ok();
+        is_there && (!is_marked || kernel::unguard(self.open, self.open_bytes).is_ok())
+    }
+
+    /// Closes its pages and gives them back.
+    fn lock(&mut self, is_light: bool, is_marked: bool) {
+        // SAFETY: the object was freed, and the pages are the slot's alone.
+        unsafe {
+            if is_light && !self.hard || is_marked && self.hard {
+                self.hard = kernel::guard(self.open, self.open_bytes).is_err();
+                if !self.hard {
+                    return;
+                }
+            }
+            self.dirty = kernel::discard(self.open, self.open_bytes).is_err();
+            // Where that is refused too, for want of mappings, nothing notices a use after this free.
+            let _ = kernel::protect(self.open, self.open_bytes, Access::None);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Which allocations are sampled. No fast path counts for it: how many allocations went by is known from what the slow paths see
+//! anyway. What a thread took out of its cache is what came in, by frees (`Head::until_look` counts them) and by magazines that
+//! were loaded, less what went out in magazines; what is in it now evens out. So a thread has a number of allocations to go, drawn at
+//! random; each slow path takes off what passed. When none are left, the head's limit becomes 0, which sends the next malloc by
+//! the slow path, where it is the sample.
+//!
+//! While every call is exact, all are seen, and are counted one by one.
+
+use crate::arch;
+use crate::cache::LOOK_EVERY;
+use crate::chunk::SECRET;
+use crate::policy::POLICY;
+use crate::sync::atomic::Ordering::Relaxed;
+
+/// For ever.
+const NEVER: i64 = i64::MAX / 2;
+/// Unless a rate was asked for, samples of a thread lie so many cycles apart at least: about two milliseconds. A sample costs some
+/// microseconds, so that bounds its share of the time where a thread does nothing but allocate.
+const APART: u64 = 1 << 22;
+
+#[derive(Clone, Copy)]
+pub struct Sampler {
+    /// Allocations to go.
+    left: i64,
+    /// What `Head::until_look` was set to.
+    look_from: u32,
+    random: u64,
+    /// The counter of cycles at the last sample.
+    last: u64,
+}
+
+impl Sampler {
+    /// For the `index`th thread.
+    pub fn new(index: u32) -> Sampler {
+        let seed = POLICY.guard_seed().unwrap_or(SECRET.load(Relaxed) as usize);
+        let random = (seed as u64 ^ u64::from(index).wrapping_add(1) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut sampler = Sampler { left: 0, look_from: LOOK_EVERY, random, last: 0 };
+        sampler.draw();
+        sampler
+    }
+
+    /// As another thread left it.
+    pub fn resumed(self) -> Sampler {
+        Sampler { look_from: LOOK_EVERY, ..self }
+    }
+
+    /// xorshift64* (Vigna 2016).
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// How many go by before the next: any number up to nearly twice the rate, each as likely.
+    fn draw(&mut self) {
+        let rate = POLICY.guard_rate() as u64;
+        let spread = (2 * rate).saturating_sub(1);
+        // The upper half is the better one.
+        self.left = (self.next() >> 20).checked_rem(spread).map_or(NEVER, |value| value as i64 + 1);
+    }
+
+    /// So many allocations went by; less than 0 where chunks left the cache.
+    #[inline]
+    pub fn pass(&mut self, count: i64) {
+        self.left -= count;
+    }
+
+    /// A thread's slow path came by, `until_look` frees before it had to; returns the number of frees to the next.
+    #[inline]
+    pub fn look(&mut self, until_look: u32) -> u32 {
+        self.pass(i64::from(self.look_from.wrapping_sub(until_look)));
+        self.look_from = if self.is_due() { LOOK_EVERY } else { self.left.min(i64::from(LOOK_EVERY)) as u32 };
+        self.look_from
+    }
+
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.left <= 0
+    }
+
+    /// One is due. May it be now? If not, another number is drawn. `asked` is said where the last that was due found no malloc.
+    #[cold]
+    pub fn allow(&mut self, is_warm: bool, was_due: bool) -> bool {
+        let asked = POLICY.guard_asked();
+        let early = !asked && (!is_warm || arch::cycles().wrapping_sub(self.last) < APART);
+        if early || was_due {
+            self.draw();
+        }
+        !(early || was_due)
+    }
+
+    /// The next allocation is a sample. Returns a number for its chances.
+    pub fn take(&mut self) -> u64 {
+        self.draw();
+        self.last = arch::cycles();
+        self.next()
+    }
+}
