@@ -22,7 +22,7 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
     let mut sample = None;
     if let Some(thread) = thread::current() {
         thread.unpark();
-        thread.sampler.pass(1);
+        thread.count_allocation();
         thread.tick();
         sample = thread.sample(request, align);
     }

@@ -110,7 +110,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         }
         thread.thicken(request);
         thread.unpark();
-        thread.sampler.pass(1);
+        thread.count_allocation();
         thread.tick();
         sample = thread.sample(request, ALIGN);
     }

@@ -301,6 +301,13 @@ impl Thread {
         self.cache.head.limit = if allowed { 0 } else { SMALL_LIMIT };
     }
 
+    /// One more allocation came by the slow path: it was waited for, if any was.
+    #[inline]
+    pub fn count_allocation(&mut self) {
+        self.cache.head.limit = SMALL_LIMIT;
+        self.sampler.pass(1);
+    }
+
     /// This allocation, if it is its turn to be a guarded sample.
     #[inline]
     pub fn sample(&mut self, request: usize, align: usize) -> Option<guard::Made> {

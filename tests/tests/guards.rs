@@ -1,0 +1,278 @@
+//! Guarded samples, point C5 of the contract: faults of samples are found at the instruction that commits them and explained, in
+//! one write, with both ways to make pages inaccessible; and what samples must not do is looked at, too. The programs are in
+//! `tests/guards`.
+
+use heapglass_tests::strace::trace;
+use heapglass_tests::{DOORS, Door, Ran, built, compile, have, on_heapglass, run};
+use std::path::PathBuf;
+use std::process::Command;
+
+const SIGABRT: i32 = 6;
+const SIGSEGV: i32 = 11;
+/// Each allocation a sample, and every call exact; one in twenty, on the fast path.
+const MODES: [&str; 2] = ["guard:1", "guard:20"];
+/// The kernel's own guards, or mprotect because it refuses them.
+const WAYS: [&str; 2] = ["light", "hard"];
+
+fn program(door: Door) -> PathBuf {
+    let extra: &[&str] = if door == Door::Static { &["-Wl,-u,heapglass_check"] } else { &[] };
+    compile("tests/guards/guards.c", door, extra)
+}
+
+fn guarded(door: Door, words: &[&str], mode: &str) -> Command {
+    let mut command = on_heapglass(program(door), door);
+    command.args(words).env("HG_EXPECT", "1").env("HEAPGLASS", mode);
+    command
+}
+
+/// Runs one fault in both ways and modes and through both doors; `end` is the signal that ends it, and the first line of what it
+/// says holds `says`, `@` being the last address that the program named. The lines below tell what was done by whom: `traces`.
+#[track_caller]
+fn explained(kind: &str, size: &str, end: i32, says: &str, traces: &[&str]) {
+    for door in DOORS {
+        for mode in MODES {
+            for way in WAYS {
+                let ran = run(&mut guarded(door, &[kind, way, size], mode));
+                let about = format!("{door:?} {mode} {way} {kind}: {ran:#?}");
+                assert_eq!(ran.signal, Some(end), "{about}");
+                assert!(!ran.out.contains("survived"), "{about}");
+                let address = ran.out.lines().filter_map(|line| line.strip_prefix("address ")).next_back().unwrap();
+                let mut lines = ran.err.lines();
+                let first = lines.next().unwrap_or_default();
+                assert!(first.starts_with("heapglass: "), "{about}");
+                assert!(first.contains(&says.replace('@', address)), "{about}");
+                assert_eq!(told(&ran), traces, "{about}");
+                // The program's own functions are among the callers, by file and place.
+                let name = program(door).file_name().unwrap().to_string_lossy().into_owned() + "+0x";
+                let of_program = lines.filter(|line| line.contains(&name)).count();
+                assert!(of_program >= traces.len(), "{about}");
+            }
+        }
+    }
+}
+
+/// What the lines of a report say that was done.
+fn told(ran: &Ran) -> Vec<&str> {
+    let titles = ran.err.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    titles.filter_map(|line| line.split_once(" by thread ")).map(|(done, _)| done).collect()
+}
+
+const IN_USE: [&str; 2] = ["touched", "allocated"];
+const FREED: [&str; 3] = ["touched", "freed", "allocated"];
+
+#[test]
+fn one_byte_past_the_end() {
+    for size in ["112", "16", "4096", "8192"] {
+        let place = format!("1 byte past the end of the {size} bytes at @, which are in use");
+        explained("over_read", size, SIGSEGV, &format!("overflow: read at 0x@, {place}").replace("0x@, ", ""), &IN_USE);
+    }
+    explained("over_write", "112", SIGSEGV, ", 1 byte past the end of the 112 bytes at @, which are in use", &IN_USE);
+}
+
+#[test]
+fn one_byte_before_the_start() {
+    explained("under_read", "112", SIGSEGV, ", 1 byte before the start of the 112 bytes at @, which are in use", &IN_USE);
+    explained("under_write", "112", SIGSEGV, ", 1 byte before the start of the 112 bytes at @, which are in use", &IN_USE);
+}
+
+#[test]
+fn use_after_free() {
+    explained("freed_read", "112", SIGSEGV, ", 3 bytes behind the start of the 112 bytes at @, which were freed", &FREED);
+    let write = ", 111 bytes behind the start of the 112 bytes at @, which were freed";
+    explained("freed_write", "112", SIGSEGV, write, &FREED);
+    explained("freed_over", "112", SIGSEGV, ", 1 byte past the end of the 112 bytes at @, which were freed", &FREED);
+    let read = "use after free: read at @, 0 bytes behind the start of the 112 bytes at @, which were freed";
+    explained("realloc", "112", SIGSEGV, read, &FREED);
+    explained("locked", "112", SIGSEGV, read, &FREED);
+}
+
+#[test]
+fn double_and_invalid_frees() {
+    let freed = ["called", "freed", "allocated"];
+    for kind in ["double", "double_later", "double_threads"] {
+        let says = "free(@): double free: the 112 bytes at @ were freed already";
+        explained(kind, "112", SIGABRT, says, &freed);
+    }
+    let says = "malloc_usable_size(@): use after free: the 112 bytes at @ were freed already";
+    explained("usable_freed", "112", SIGABRT, says, &freed);
+    let says = "): invalid pointer: it lies 16 bytes behind the start of the 112 bytes at @, which are in use";
+    explained("interior", "112", SIGABRT, says, &["called", "allocated"]);
+    explained("wrong_size", "112", SIGABRT, "free_sized(@): wrong size: 111 bytes given", &[]);
+}
+
+#[test]
+fn writes_beside_an_object_that_reach_no_guard() {
+    let done = ["freed", "allocated"];
+    for size in ["105", "97", "1000", "4093"] {
+        let says = format!("free(@): overflow: a write 1 byte past the end of the {size} bytes at @");
+        explained("slack", size, SIGABRT, &says, &done);
+    }
+    let says = "free(@): underflow: a write 9 bytes before the start of the 112 bytes at @";
+    explained("before", "112", SIGABRT, says, &done);
+    for door in DOORS {
+        let ran = run(&mut guarded(door, &["check", "light", "105"], "guard:1")).ok();
+        assert!(ran.out.contains("faults 1\n") && ran.err.contains("check: bytes beside the guarded sample"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn threads_are_told_apart() {
+    for way in WAYS {
+        let ran = run(&mut guarded(Door::Preload, &["thread_freed_read", way], "guard:20"));
+        assert_eq!(ran.signal, Some(SIGSEGV), "{ran:#?}");
+        let thread = |done: &str| {
+            let line = ran.err.lines().find(|line| line.starts_with(&format!("  {done} by thread "))).unwrap();
+            line.split_whitespace().nth(3).unwrap().to_string()
+        };
+        assert_eq!(thread("touched"), thread("allocated"), "{ran:#?}");
+        assert_ne!(thread("touched"), thread("freed"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_handler_of_the_programs_own_gets_the_fault() {
+    for door in DOORS {
+        for mode in MODES {
+            let ran = run(&mut guarded(door, &["handler", "light"], mode));
+            assert_eq!((ran.code, ran.err.as_str()), (Some(7), ""), "{door:?} {ran:#?}");
+            assert!(ran.out.ends_with("caught 11\n"), "{ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_system_call_that_is_given_a_freed_sample_fails() {
+    for way in WAYS {
+        let ran = run(&mut guarded(Door::Preload, &["system_call", way], "guard:1")).ok();
+        assert!(ran.out.ends_with("refused\n") && ran.err.is_empty(), "{ran:#?}");
+    }
+}
+
+#[test]
+fn both_ways_are_what_they_are_called() {
+    for way in WAYS {
+        let ran = run(&mut guarded(Door::Preload, &["kind", way], "guard:1")).ok();
+        // Kernels before 6.13 have no guards of their own.
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = kernel.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        let has_guards = (numbers.next(), numbers.next()) >= (Some(6), Some(13));
+        let expected = if has_guards { way } else { "hard" };
+        assert_eq!(ran.out, format!("{expected}\n"));
+    }
+}
+
+#[test]
+fn samples_live_on_in_both_after_a_fork() {
+    for door in DOORS {
+        for (mode, way) in MODES.iter().flat_map(|mode| WAYS.map(|way| (mode, way))) {
+            let ran = run(&mut guarded(door, &["fork", way], mode)).ok();
+            assert!(ran.out.ends_with("parent went on\n"), "{ran:#?}");
+            assert!(ran.err.starts_with("heapglass: use after free: read at "), "{ran:#?}");
+            assert_eq!(told(&ran), FREED, "{ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_report_is_one_write_and_asks_for_no_memory() {
+    if !have("strace") {
+        return;
+    }
+    for door in DOORS {
+        for kind in ["over_write", "under_read"] {
+            let traced = trace(&program(door), door, &[kind], &[("HEAPGLASS", "guard:1")], "all");
+            let calls = traced.between("fault");
+            let writes: Vec<_> = calls.iter().filter(|call| call.name.starts_with("write")).collect();
+            assert_eq!(writes.len(), 1, "{calls:#?}");
+            assert_eq!(writes[0].result.parse::<usize>().unwrap(), traced.ran.err.len(), "{calls:#?}");
+            let memory = ["brk", "mmap", "munmap", "mremap", "madvise", "mprotect", "openat", "open"];
+            assert!(!calls.iter().any(|call| memory.contains(&call.name.as_str())), "{calls:#?}");
+        }
+    }
+}
+
+#[test]
+fn every_call_takes_samples() {
+    for door in DOORS {
+        for mode in ["guard:1", "guard:3", "guard:1,guard_slots:5", "guard:2,park:0", "guard:1,perturb:165"] {
+            for way in WAYS {
+                // Filled memory isn't for this program, which says itself what it fills.
+                let kinds: &[&str] = if mode.contains("perturb") { &["small"] } else { &["calls", "small"] };
+                for kind in kinds {
+                    let ran = run(&mut guarded(door, &[kind, way], mode)).ok();
+                    assert_eq!(ran.err, "", "{door:?} {mode} {way} {kind}: {ran:#?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_million_samples_take_bounded_memory() {
+    let figure = |ran: &Ran, name: &str| -> u64 {
+        let line = ran.out.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{ran:#?}"));
+        line.trim().parse().unwrap()
+    };
+    let without = run(&mut guarded(Door::Preload, &["many", "light"], "guard:0")).ok();
+    for way in WAYS {
+        let ran = run(&mut guarded(Door::Preload, &["many", way], "guard:1")).ok();
+        // 64 slots of 16 KiB and their records, and where mprotect does it two mappings more for each that is in use.
+        assert!(figure(&ran, "kilobytes") <= figure(&without, "kilobytes") + 2048, "{ran:#?} {without:#?}");
+        assert!(figure(&ran, "mappings") <= figure(&without, "mappings") + 2 * 48 + 8, "{ran:#?} {without:#?}");
+    }
+}
+
+#[test]
+fn a_seed_chooses_the_same_allocations_again() {
+    let places = |mode: &str| run(&mut guarded(Door::Preload, &["places"], mode)).ok().out;
+    let first = places("guard:50,guard_seed:7");
+    assert_eq!(first, places("guard:50,guard_seed:7"));
+    assert_ne!(first, places("guard:50,guard_seed:8"));
+    let count = first.lines().count();
+    assert!((250..=650).contains(&count), "{count} of 20,000 at one in fifty");
+    assert_ne!(places("guard:50"), places("guard:50"));
+}
+
+#[test]
+fn there_are_none_where_none_shall_be() {
+    for mode in ["guard:0", "guard:1,tcache:0", "guard:0,guard_seed:3", "guard_slots:100"] {
+        let ran = run(&mut guarded(Door::Preload, &["none"], mode)).ok();
+        assert_eq!(ran.err, "", "{mode}");
+    }
+    if have("strace") {
+        // A small program pays nothing: no pool is made for its first few hundred allocations.
+        let traced = trace(&program(Door::Preload), Door::Preload, &["none"], &[], "madvise,mmap");
+        let advice: Vec<_> = traced.calls.iter().filter(|call| call.name == "madvise").collect();
+        assert!(traced.ran.code == Some(0) && advice.is_empty(), "{advice:#?}");
+    }
+}
+
+/// Samples that a workload gets, told by `heapglass run --stats`, and its allocations.
+fn counted(words: &[&str], mode: &str) -> (f64, f64) {
+    let mut command = Command::new(built("heapglass"));
+    command.args(["run", "--stats", "--"]).arg(built("heapglass-workloads")).args(words).env("HEAPGLASS", mode);
+    let ran = run(&mut command).ok();
+    let figure = |name: &str| -> f64 {
+        let line = ran.err.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap_or_else(|| panic!("{ran:#?}"));
+        line.trim().replace(',', "").parse().unwrap()
+    };
+    (figure("guarded samples"), ["malloc", "calloc", "realloc", "aligned"].map(|call| figure(&format!("{call} calls"))).iter().sum())
+}
+
+#[test]
+fn the_rate_is_what_was_asked_for_whatever_the_traffic() {
+    // All in the cache; random sizes with many alive; trees built and torn down; threads; producers; long blocks.
+    let traffic: [&[&str]; 6] = [
+        &["pair", "--scale", "0.05"],
+        &["replace", "--scale", "0.05"],
+        &["tree", "--scale", "0.1"],
+        &["server", "--scale", "0.05"],
+        &["producers", "--scale", "0.05"],
+        &["strings", "--scale", "0.1"],
+    ];
+    for words in traffic {
+        let (samples, calls) = counted(words, "guard:500,guard_slots:32K");
+        let share = samples * 500.0 / calls;
+        assert!((0.6..1.5).contains(&share), "{words:?}: {samples} of {calls}");
+    }
+}
