@@ -62,22 +62,40 @@ const FREED: [&str; 3] = ["touched", "freed", "allocated"];
 
 #[test]
 fn one_byte_past_the_end() {
-    for size in ["112", "16", "4096", "8192"] {
-        let place = format!("1 byte past the end of the {size} bytes at @, which are in use");
-        explained("over_read", size, SIGSEGV, &format!("overflow: read at 0x@, {place}").replace("0x@, ", ""), &IN_USE);
+    for size in ["112", "16", "4080", "5008"] {
+        let says = format!(", 1 byte past the end of the {size} bytes at @, which are in use");
+        explained("over_read", size, SIGSEGV, &says, &IN_USE);
     }
     explained("over_write", "112", SIGSEGV, ", 1 byte past the end of the 112 bytes at @, which are in use", &IN_USE);
 }
 
 #[test]
 fn one_byte_before_the_start() {
-    explained("under_read", "112", SIGSEGV, ", 1 byte before the start of the 112 bytes at @, which are in use", &IN_USE);
-    explained("under_write", "112", SIGSEGV, ", 1 byte before the start of the 112 bytes at @, which are in use", &IN_USE);
+    explained(
+        "under_read",
+        "112",
+        SIGSEGV,
+        ", 1 byte before the start of the 112 bytes at @, which are in use",
+        &IN_USE,
+    );
+    explained(
+        "under_write",
+        "112",
+        SIGSEGV,
+        ", 1 byte before the start of the 112 bytes at @, which are in use",
+        &IN_USE,
+    );
 }
 
 #[test]
 fn use_after_free() {
-    explained("freed_read", "112", SIGSEGV, ", 3 bytes behind the start of the 112 bytes at @, which were freed", &FREED);
+    explained(
+        "freed_read",
+        "112",
+        SIGSEGV,
+        ", 3 bytes behind the start of the 112 bytes at @, which were freed",
+        &FREED,
+    );
     let write = ", 111 bytes behind the start of the 112 bytes at @, which were freed";
     explained("freed_write", "112", SIGSEGV, write, &FREED);
     explained("freed_over", "112", SIGSEGV, ", 1 byte past the end of the 112 bytes at @, which were freed", &FREED);
@@ -103,7 +121,7 @@ fn double_and_invalid_frees() {
 #[test]
 fn writes_beside_an_object_that_reach_no_guard() {
     let done = ["freed", "allocated"];
-    for size in ["105", "97", "1000", "4093"] {
+    for size in ["105", "97", "1001", "4093"] {
         let says = format!("free(@): overflow: a write 1 byte past the end of the {size} bytes at @");
         explained("slack", size, SIGABRT, &says, &done);
     }
@@ -111,7 +129,10 @@ fn writes_beside_an_object_that_reach_no_guard() {
     explained("before", "112", SIGABRT, says, &done);
     for door in DOORS {
         let ran = run(&mut guarded(door, &["check", "light", "105"], "guard:1")).ok();
-        assert!(ran.out.contains("faults 1\n") && ran.err.contains("check: bytes beside the guarded sample"), "{ran:#?}");
+        assert!(
+            ran.out.contains("faults 1\n") && ran.err.contains("check: bytes beside the guarded sample"),
+            "{ran:#?}"
+        );
     }
 }
 
@@ -253,10 +274,14 @@ fn counted(words: &[&str], mode: &str) -> (f64, f64) {
     command.args(["run", "--stats", "--"]).arg(built("heapglass-workloads")).args(words).env("HEAPGLASS", mode);
     let ran = run(&mut command).ok();
     let figure = |name: &str| -> f64 {
-        let line = ran.err.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap_or_else(|| panic!("{ran:#?}"));
+        let line =
+            ran.err.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap_or_else(|| panic!("{ran:#?}"));
         line.trim().replace(',', "").parse().unwrap()
     };
-    (figure("guarded samples"), ["malloc", "calloc", "realloc", "aligned"].map(|call| figure(&format!("{call} calls"))).iter().sum())
+    (
+        figure("guarded samples"),
+        ["malloc", "calloc", "realloc", "aligned"].map(|call| figure(&format!("{call} calls"))).iter().sum(),
+    )
 }
 
 #[test]

@@ -64,11 +64,11 @@ static INTERRUPTING: Forking = Forking::new();
 fn locks() -> impl Iterator<Item = (usize, &'static Lock)> {
     let arenas = arena::all().enumerate().map(|(index, arena)| (index, &arena.lock));
     let depots = depot::locks().enumerate().map(|(class, lock)| (DEPOT + class, lock));
-    [(CREATION, &arena::CREATION)]
-        .into_iter()
-        .chain(arenas)
-        .chain(depots)
-        .chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK), (SAMPLES, &guard::LOCK)])
+    [(CREATION, &arena::CREATION)].into_iter().chain(arenas).chain(depots).chain([
+        (RECORDS, &meta::META),
+        (MAPPINGS, &mapped::LOCK),
+        (SAMPLES, &guard::LOCK),
+    ])
 }
 
 fn holds_any(me: Owner) -> bool {

@@ -17,7 +17,8 @@
 //! it has them (Linux 6.13); else by mprotect. A slot whose guards are refused (locked memory) changes to the second.
 //!
 //! Samples have no header, but what a free reads in its place must not look like one: the pattern's bytes are even, as no cookie
-//! is. Whose pointer it is, is known by the pool's range of addresses.
+//! is. At a slot's start there is nothing in its place that could be read: free must take such pointers for mapped chunks, which
+//! it does outside of the heaps' windows (`region::is_never_marked`). Whose pointer it is, is known by the pool's range of addresses.
 //!
 //! # Safety
 //! The pool is reached under `LOCK`; reports of faults read its records without, since who holds it may be the one that faults.
@@ -30,8 +31,8 @@ mod unwind;
 use crate::line::Line;
 use crate::size;
 use crate::thread;
-use pool::{Damage, State};
-pub use pool::{LOCK, holds};
+use pool::{Damage, Refused, State};
+pub use pool::{LOCK, has_part_of, holds};
 use report::tell;
 pub use sampler::Sampler;
 pub use unwind::Registers;
@@ -102,8 +103,8 @@ pub fn free(user: usize, key: usize) {
     let freed = pool::locked(|pool| pool.put(user, key, trace));
     match freed {
         Some(Ok(())) | None => {}
-        Some(Err(None)) => not_live("free", user, None),
-        Some(Err(Some(damage))) => damaged(user, &damage),
+        Some(Err(Refused::NotLive)) => not_live("free", user, None),
+        Some(Err(Refused::Damaged(damage, made))) => damaged(user, &damage, &made),
     }
 }
 
@@ -120,7 +121,11 @@ pub fn check(silent: bool) -> usize {
             if slot.damage(0).is_some() {
                 faults += 1;
                 if !silent {
-                    Line::new().text("check: bytes beside the guarded sample at ").hex(slot.user).text(" were overwritten").warn();
+                    Line::new()
+                        .text("check: bytes beside the guarded sample at ")
+                        .hex(slot.user)
+                        .text(" were overwritten")
+                        .warn();
                 }
             }
         })
@@ -138,13 +143,13 @@ fn object(line: Line, request: usize, user: usize) -> Line {
 }
 
 #[cold]
-fn damaged(user: usize, damage: &Damage) -> ! {
+fn damaged(user: usize, damage: &Damage, made: &Trace) -> ! {
     let what = if damage.is_behind { "overflow" } else { "underflow" };
     let line = Line::new().text("free(").hex(user).text("): ").text(what).text(": ");
     let line = bytes(line.text("a write "), damage.distance);
     let line = line.text(if damage.is_behind { " past the end of " } else { " before the start of " });
     let here = Trace::take(None);
-    tell(object(line, damage.request, user), &[("freed", &here), ("allocated", &damage.made)]);
+    tell(object(line, damage.request, user), &[("freed", &here), ("allocated", made)]);
     heapglass_os::thread::die()
 }
 
@@ -199,7 +204,8 @@ pub fn explain(address: usize, is_write: bool, registers: Registers) {
     } else {
         bytes(line, address - slot.user).text(" behind the start of ")
     };
-    let line = object(line, slot.request, slot.user).text(if freed { ", which were freed" } else { ", which are in use" });
+    let line =
+        object(line, slot.request, slot.user).text(if freed { ", which were freed" } else { ", which are in use" });
     let (touched, allocated) = (("touched", &here), ("allocated", &slot.made));
     if freed {
         tell(line, &[touched, ("freed", &slot.gone), allocated]);

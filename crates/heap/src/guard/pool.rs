@@ -4,6 +4,7 @@ use super::report;
 use super::{Made, Trace};
 use crate::kernel;
 use crate::policy::POLICY;
+use crate::region;
 use crate::size::ALIGN;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
@@ -55,7 +56,12 @@ pub struct Damage {
     pub is_behind: bool,
     pub distance: usize,
     pub request: usize,
-    pub made: Trace,
+}
+
+/// Why a pointer can't be freed.
+pub enum Refused {
+    NotLive,
+    Damaged(Damage, &'static Trace),
 }
 
 pub struct Pool {
@@ -103,6 +109,11 @@ static IS_OUT: AtomicBool = AtomicBool::new(false);
 #[inline]
 pub fn holds(address: usize) -> bool {
     address < END.load(Acquire) && address >= START.load(Relaxed)
+}
+
+/// Are there addresses of the pool between these two?
+pub fn has_part_of(from: usize, to: usize) -> bool {
+    from < END.load(Acquire) && to > START.load(Relaxed)
 }
 
 pub fn locked<T>(work: impl FnOnce(&mut Pool) -> T) -> Option<T> {
@@ -271,7 +282,11 @@ impl Pool {
         let index = self.choose()?;
         let (start, end) = (data_of(index), data_of(index) + data_bytes());
         let room = request.max(ALIGN);
-        let user = if chance & 3 == 0 { start } else { (end - room) & !(align.max(ALIGN) - 1) };
+        let user = if chance & 3 == 0 && region::is_never_marked(start) {
+            start
+        } else {
+            (end - room) & !(align.max(ALIGN) - 1)
+        };
         let page = os::page_size();
         let (is_light, is_marked) = (self.is_light, self.is_marked);
         let slot = self.slot(index)?;
@@ -302,16 +317,16 @@ impl Pool {
         Some(Made { user, zero: true })
     }
 
-    /// Takes a sample back; `Err` where the pointer is none that is live (`None`), or somebody wrote beside it.
-    pub fn put(&mut self, user: usize, key: usize, gone: Trace) -> Result<(), Option<Damage>> {
-        let index = index_of(user).ok_or(None)?;
+    /// Takes a sample back; `Err` where the pointer is none that is live, or somebody wrote beside it.
+    pub fn put(&mut self, user: usize, key: usize, gone: Trace) -> Result<(), Refused> {
+        let index = index_of(user).ok_or(Refused::NotLive)?;
         let (is_light, is_marked) = (self.is_light, self.is_marked);
-        let slot = self.slot(index).ok_or(None)?;
+        let slot = self.slot(index).ok_or(Refused::NotLive)?;
         if slot.state != State::Live || slot.user != user {
-            return Err(None);
+            return Err(Refused::NotLive);
         }
         if let Some(damage) = slot.damage(key) {
-            return Err(Some(damage));
+            return Err(Refused::Damaged(damage, &slot.made));
         }
         (slot.state, slot.gone) = (State::Freed, gone);
         let bytes = slot.open_bytes;
@@ -340,7 +355,7 @@ impl Slot {
             unsafe { *(at as *const u8) == PATTERN }
         };
         let [(before, before_bytes), (behind, behind_bytes)] = self.zones();
-        let made = |is_behind, distance| Damage { is_behind, distance, request: self.request, made: self.made };
+        let made = |is_behind, distance| Damage { is_behind, distance, request: self.request };
         if let Some(at) = (before..before + before_bytes).rev().find(|&at| !is(at)) {
             return Some(made(false, self.user - at));
         }
