@@ -29,12 +29,12 @@ static void refuse_guards(void) {
 static size_t rounded(size_t n) { return n < 16 ? 16 : (n + 15) & ~(size_t)15; }
 static int is_sample(void *p, size_t n) { return malloc_usable_size(p) == n; }
 
-enum { KEPT = 4096 };
+enum { KEPT = 40 };
 static byte *kept[KEPT];
 
 /* A sample that stands at its slot's end, or at its start. Sizes are such that a heap's chunk would hold more. */
 static byte *sample(size_t n, int at_end) {
-    for (int i = 0; i < KEPT * 100; i++) {
+    for (int i = 0; i < KEPT * 1000; i++) {
         byte *p = malloc(n);
         MUST(p);
         uintptr_t at = (uintptr_t)p;
@@ -157,7 +157,7 @@ static void calls(void) {
 
 /* Traffic on the fast path, of sizes whose samples have hardly room for what a parked free writes. */
 static void small(void) {
-    for (int i = 0; i < 3000000; i++) {
+    for (int i = 0; i < 300000; i++) {
         byte *p = malloc(i % 9);
         if (i % 9) memset(p, 1, i % 9);
         free(p);
@@ -170,7 +170,7 @@ int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[2], "hard") && !getenv("HG_REFUSED")) {
         refuse_guards();
         setenv("HG_REFUSED", "1", 1);
-        execv("/proc/self/exe", argv);
+        execv(realpath("/proc/self/exe", NULL), argv);
     }
     size_t n = argc > 3 ? strtoul(argv[3], NULL, 10) : 112;
 #define IS(name) (!strcmp(kind, name))

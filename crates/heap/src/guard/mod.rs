@@ -104,7 +104,7 @@ pub fn free(user: usize, key: usize) {
     match freed {
         Some(Ok(())) | None => {}
         Some(Err(Refused::NotLive)) => not_live("free", user, None),
-        Some(Err(Refused::Damaged(damage, made))) => damaged(user, &damage, &made),
+        Some(Err(Refused::Damaged(damage, made))) => damaged(user, &damage, made),
     }
 }
 
