@@ -1,9 +1,9 @@
-//! The pool: a range of addresses with slots, made with the first sample, and a record for each slot in memory apart.
+//! The pool: a range of addresses with slots, made with the first sample, and a record for each slot in memory apart: the library's
+//! own, unless more slots are asked for. So nothing is taken from a program that is short of memory.
 
-use super::report;
 use super::{Made, Trace};
 use crate::kernel;
-use crate::policy::POLICY;
+use crate::policy::{GUARD_SLOTS, POLICY};
 use crate::region;
 use crate::size::ALIGN;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -51,6 +51,19 @@ pub struct Slot {
     pub gone: Trace,
 }
 
+const FRESH: Slot = Slot {
+    state: State::Fresh,
+    hard: false,
+    dirty: false,
+    user: 0,
+    request: 0,
+    open: 0,
+    open_bytes: 0,
+    next: 0,
+    made: Trace::NONE,
+    gone: Trace::NONE,
+};
+
 /// Somebody wrote beside an object.
 pub struct Damage {
     pub is_behind: bool,
@@ -82,6 +95,11 @@ pub struct Pool {
 struct Shared(UnsafeCell<Pool>);
 // SAFETY: reached only under `LOCK`.
 unsafe impl Sync for Shared {}
+
+struct First(UnsafeCell<[Slot; GUARD_SLOTS]>);
+// SAFETY: as above; who reads without the lock knows that it may be changing.
+unsafe impl Sync for First {}
+static FIRST: First = First(UnsafeCell::new([FRESH; GUARD_SLOTS]));
 
 pub static LOCK: Lock = Lock::new();
 static POOL: Shared = Shared(UnsafeCell::new(Pool {
@@ -144,14 +162,11 @@ pub fn held() -> (usize, usize) {
     (LIVE.load(Relaxed), LIVE_BYTES.load(Relaxed))
 }
 
-/// Where reports are put together; `None` before there is a pool. For whoever holds the reports' flag.
-pub fn report_memory() -> Option<&'static mut [u8]> {
-    let records = RECORDS.load(Acquire);
-    // SAFETY: the mapping ends with so many bytes for reports, whose user is one at a time.
-    (records != 0).then(|| unsafe {
-        let memory = records + SLOTS.load(Relaxed) * size_of::<Slot>();
-        core::slice::from_raw_parts_mut(memory as *mut u8, report::LENGTH)
-    })
+fn records_for(slots: usize) -> Option<usize> {
+    if slots <= GUARD_SLOTS {
+        return Some(FIRST.0.get() as usize);
+    }
+    kernel::map(0, os::pages_up(slots * size_of::<Slot>())?, Access::ReadWrite).ok()
 }
 
 /// The slot whose data or whose guard behind it an address is in.
@@ -224,11 +239,10 @@ impl Pool {
         IS_OUT.store(true, Relaxed);
         let slots = POLICY.guard_slots.load(Relaxed).clamp(1, SLOTS_MAX);
         let length = os::page_size() + slots * stride();
-        let Some(bytes) = os::pages_up(slots * size_of::<Slot>() + report::LENGTH) else { return false };
-        let Ok(records) = kernel::map(0, bytes, Access::ReadWrite) else { return false };
-        let Ok(start) = kernel::map(0, length, Access::None) else {
+        let Ok(start) = kernel::map(0, length, Access::None) else { return false };
+        let Some(records) = records_for(slots) else {
             // SAFETY: mapped a moment ago, unknown to anyone.
-            let _ = unsafe { kernel::unmap(records, bytes) };
+            let _ = unsafe { kernel::unmap(start, length) };
             return false;
         };
         // SAFETY: a range of our own that nobody uses.

@@ -1,20 +1,26 @@
-//! A report with the callers, several lines in one write(2), put together in memory that was mapped with the pool: a handler of
-//! signals may have little stack.
+//! A report with the callers, several lines in one write(2), put together in memory of its own: a handler of signals may have little
+//! stack.
 
-use super::{Trace, pool};
+use super::Trace;
 use crate::line::Line;
 use crate::sync::atomic::{AtomicBool, Ordering::*};
+use core::cell::UnsafeCell;
 use heapglass_os::{self as os, module::Module};
 
 /// Bytes of a report.
-pub const LENGTH: usize = 16 * 1024;
+const LENGTH: usize = 16 * 1024;
 /// Somebody is at it.
 static BUSY: AtomicBool = AtomicBool::new(false);
 /// How often a second waits for the first; who faults while it writes may be its own handler.
 const WAITS: usize = 1000;
 
+struct Memory(UnsafeCell<[u8; LENGTH]>);
+// SAFETY: used by whoever set `BUSY`.
+unsafe impl Sync for Memory {}
+static MEMORY: Memory = Memory(UnsafeCell::new([0; LENGTH]));
+
 struct Text {
-    to: &'static mut [u8],
+    to: &'static mut [u8; LENGTH],
     length: usize,
 }
 
@@ -59,14 +65,10 @@ pub fn tell(line: Line, traces: &[(&'static str, &Trace)]) {
         }
         os::thread::pause();
     }
-    match pool::report_memory() {
-        Some(to) => {
-            let mut text = Text { to, length: 0 };
-            text.add(line);
-            traces.iter().for_each(|(done, trace)| text.trace(done, trace));
-            os::write_error(text.to.get(..text.length).unwrap_or(b""));
-        }
-        None => line.warn(),
-    }
+    // SAFETY: ours while `BUSY` is set.
+    let mut text = Text { to: unsafe { &mut *MEMORY.0.get() }, length: 0 };
+    text.add(line);
+    traces.iter().for_each(|(done, trace)| text.trace(done, trace));
+    os::write_error(text.to.get(..text.length).unwrap_or(b""));
     BUSY.store(false, Release);
 }

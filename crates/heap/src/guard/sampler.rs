@@ -14,9 +14,9 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 /// For ever.
 const NEVER: i64 = i64::MAX / 2;
-/// Unless a rate was asked for, samples of a thread lie so many cycles apart at least: five to ten milliseconds. A sample costs some
+/// Unless a rate was asked for, samples of a thread lie so many cycles apart at least: ten milliseconds or so. A sample costs some
 /// ten microseconds, so that bounds its share of the time where a thread does nothing but allocate.
-const APART: u64 = 1 << 24;
+const APART: u64 = 1 << 25;
 
 #[derive(Clone, Copy)]
 pub struct Sampler {
