@@ -108,11 +108,14 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
                 return Some(Allocated { user, zero: false });
             }
         }
-        thread.thicken(request);
-        thread.unpark();
         thread.count_allocation();
         thread.tick();
         sample = thread.sample(request, ALIGN);
+        // A sample leaves the cache as it is.
+        if sample.is_none() {
+            thread.thicken(request);
+            thread.unpark();
+        }
     }
     let allocated = match sample {
         Some(made) => Allocated { user: made.user as *mut u8, zero: made.zero },

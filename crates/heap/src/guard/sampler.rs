@@ -14,9 +14,10 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 /// For ever.
 const NEVER: i64 = i64::MAX / 2;
-/// Unless a rate was asked for, samples of a thread lie so many cycles apart at least: ten milliseconds or so. A sample costs some
-/// ten microseconds, so that bounds its share of the time where a thread does nothing but allocate.
-const APART: u64 = 1 << 25;
+/// Unless a rate was asked for, samples of a thread lie so many cycles apart at least: twenty milliseconds or so. A sample costs
+/// ten to thirty microseconds, most of them system calls and cold memory, so that bounds its share of the time where a thread does
+/// nothing but allocate.
+const APART: u64 = 1 << 26;
 
 #[derive(Clone, Copy)]
 pub struct Sampler {
