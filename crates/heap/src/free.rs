@@ -2,7 +2,7 @@
 //! read, and its header is proven before the chunk is believed to be one.
 
 use crate::arena;
-use crate::cache::{self, SENTINEL};
+use crate::cache::{self, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::mapped::{self, Known};
@@ -187,19 +187,20 @@ fn free_slow(user: *mut u8) {
     thread.tick();
     let head = &mut thread.cache.head;
     let is_sound = || home_of(user as usize).is_some() && Chunk::from_user(user as usize).is(State::Live);
-    if exact || head.parked.contains(&user) || !is_sound() {
+    if exact || PARKED == 0 || head.parked.contains(&user) || !is_sound() {
         thread.unpark();
         return put_away(Some(thread), user as usize);
     }
     // The fast path stopped at a full bin, an empty place or a fault of the chunk that was parked before.
     let [newer, older] = head.parked;
+    let (kept, away) = if PARKED > 1 { (newer, older) } else { (SENTINEL, newer) };
     // Out of its place first: pushing it may need memory.
-    head.parked = [newer, SENTINEL];
-    thread.push_parked(older);
+    head.parked = [kept, SENTINEL];
+    thread.push_parked(away);
     let head = &mut thread.cache.head;
     // SAFETY: a chunk of a heap, freed: nobody's but the parking thread's.
     unsafe { *user.cast::<usize>() = head.key };
-    head.parked = [user, newer];
+    head.parked = [user, kept];
 }
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
