@@ -60,15 +60,22 @@ pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
 
 fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
     let (size, old) = (chunk_size(request)?, chunk.size());
+    let roomy = if thread::is_on_fast_path() { roomy(size) } else { size };
     if size <= old {
-        if old - size >= MIN_CHUNK {
+        if old - size >= MIN_CHUNK && old > roomy {
             with_home(chunk, |store| store.shorten(chunk, size))?;
         }
-    } else if !may_lengthen(chunk) || !with_home(chunk, |store| store.lengthen(chunk, size)).unwrap_or(false) {
+    } else if !may_lengthen(chunk) || !with_home(chunk, |store| store.lengthen(chunk, size, roomy)).unwrap_or(false) {
         return None;
     }
     probe::resized(old, chunk.size());
     Some(chunk.user())
+}
+
+/// The size that a chunk gets which grows to `size`: above the exact classes that of the class that serves it, so that a buffer
+/// growing by small steps takes the lock once in an eighth of its length, and as long as one that malloc made.
+fn roomy(size: usize) -> usize {
+    if size > SMALL_MAX && size <= CACHED_MAX - ALIGN { class_size(class_above(size)) } else { size }
 }
 
 /// Is it worth taking the lock to look for room behind a chunk? What the header there says may change at any moment, so this is
