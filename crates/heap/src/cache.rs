@@ -72,11 +72,21 @@ pub const PARKED: usize = if cfg!(feature = "park-none") {
     2
 };
 
-/// A head with its bins. Class 0, which no chunk has, is the sentinel's: its bin is for ever full.
+/// A head with its bins.
 #[repr(C)]
 pub struct Cache {
     pub head: Head,
     pub bins: [Bin; CLASSES],
+    stand_ins: StandIns,
+}
+
+/// What stands in the parking places while nothing is parked: two chunks of no size, live, with the thread's key in them. Class
+/// 0, which no other chunk has, is theirs, with room for both. So the frees after the places were cleared, which happens at
+/// each refill, take the fast path as any other.
+#[repr(C, align(16))]
+struct StandIns {
+    chunks: [[usize; 4]; 2],
+    slots: [usize; 2],
 }
 
 /// A head that refuses everything, with the sentinel's bin behind it.
@@ -117,6 +127,36 @@ impl Bin {
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
         Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOK_EVERY }
+    }
+}
+
+impl Cache {
+    /// Nothing cached and nothing parked; `park_stand_ins` is to be called once it has its place.
+    pub const fn new(head: Head) -> Cache {
+        let stand_ins = StandIns { chunks: [[0; 4]; 2], slots: [0; 2] };
+        Cache { head, bins: [const { Bin::NONE }; CLASSES], stand_ins }
+    }
+
+    /// Puts the stand-ins into the parking places. Returns what was there, the newer first.
+    pub fn park_stand_ins(&mut self) -> [*mut u8; 2] {
+        let StandIns { chunks, slots } = &mut self.stand_ins;
+        for chunk in chunks.iter_mut() {
+            // The first word of its user area.
+            chunk[2] = self.head.key;
+            Chunk::at(chunk.as_ptr() as usize).set(0, 0, State::Live);
+        }
+        if let Some(bin) = self.bins.first_mut() {
+            let slots = slots.as_mut_ptr_range();
+            (bin.top, bin.limit) = (slots.start, slots.end);
+        }
+        let places = chunks.each_mut().map(|chunk| chunk.as_mut_ptr().cast::<u8>().wrapping_add(HEADER));
+        core::mem::replace(&mut self.head.parked, places)
+    }
+
+    /// Is it a stand-in, or the sentinel?
+    #[inline(always)]
+    pub fn is_nobody(&self, parked: *mut u8) -> bool {
+        parked == SENTINEL || self.stand_ins.chunks.as_ptr_range().contains(&parked.cast_const().cast())
     }
 }
 
