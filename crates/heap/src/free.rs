@@ -129,6 +129,7 @@ pub fn live_at_once(user: usize) -> Option<Chunk> {
     (secret != 0 && chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
 }
 
+/// As `live`, for what one look wasn't enough to tell.
 #[inline(never)]
 fn look_up(call: &'static str, user: usize) -> Live {
     if let Some(thread) = thread::existing()
