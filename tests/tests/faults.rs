@@ -120,6 +120,13 @@ fn ten_thousand_forks_from_four_threads() {
 }
 
 #[test]
+fn forks_beside_a_thread_that_holds_the_c_librarys_locks() {
+    survives("fork_beside_stdio", &["20"], &[]);
+    survives("fork_beside_stdio", &["20"], &[CLASSIC]);
+    survives("fork_beside_stdio", &["20", "handler"], &[]);
+}
+
+#[test]
 fn forks_in_a_signal_handler() {
     survives("fork_in_handler", &["0", "500"], &[]);
     survives("fork_in_handler", &["0", "500"], &[CLASSIC]);

@@ -143,6 +143,13 @@ pub fn futex_wait(word: &AtomicU32, expected: u32) {
     let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, 0, 0, 0]);
 }
 
+/// As `futex_wait`, for so many nanoseconds at most.
+pub fn futex_wait_for(word: &AtomicU32, expected: u32, nanos: u32) {
+    let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
+    let time = [0u64, u64::from(nanos.min(999_999_999))];
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, time.as_ptr() as usize, 0, 0]);
+}
+
 /// Wakes one sleeper on `word`.
 pub fn futex_wake_one(word: &AtomicU32) {
     let op = (k::FUTEX_WAKE | k::FUTEX_PRIVATE_FLAG) as usize;

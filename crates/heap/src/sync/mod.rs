@@ -14,7 +14,10 @@ pub use loom::sync::atomic;
 /// model checker finds a sleeper whom nobody wakes.
 #[cfg(not(loom))]
 pub(crate) mod futex {
-    pub use heapglass_os::{futex_wait as wait, futex_wake_one as wake_one, thread::pause};
+    pub use heapglass_os::thread::pause;
+    pub use heapglass_os::{
+        clock_nanos as now, futex_wait as wait, futex_wait_for as wait_for, futex_wake_one as wake_one,
+    };
 }
 #[cfg(loom)]
 pub(crate) mod futex {
@@ -36,6 +39,18 @@ pub(crate) mod futex {
         if word.load(Relaxed) == expected {
             drop(QUEUE.sleepers.wait(compare));
         }
+    }
+
+    /// In a model, a wait with an end has always come to it: whether the lock is given back before is for the schedule to say.
+    pub fn wait_for(_: &AtomicU32, _: u32, _: u32) {
+        loom::thread::yield_now();
+    }
+
+    /// A clock that runs fast enough.
+    pub fn now() -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        NOW.fetch_add(1 << 32, Ordering::Relaxed)
     }
 
     pub fn wake_one(_: &AtomicU32) {
