@@ -1,9 +1,10 @@
-//! What threads share: atomics, the lock, the inbox through which chunks go home, and the choice of an arena. All of it
+//! What threads share: atomics, the lock, the inbox through which chunks go home, the choice of an arena, and a depot's figures. All of it
 //! imports its atomics from here, so that the model checker (`--cfg loom`) can put its own in their place.
 
 pub mod inbox;
 pub mod lock;
 pub mod seats;
+pub mod waiting;
 
 #[cfg(not(loom))]
 pub use core::sync::atomic;
