@@ -59,7 +59,7 @@ fn remove_at_work(dir: &Path) {
 }
 
 /// Signal 1 in the lowest bit. Who ignores one for us, as `nohup` does, means it.
-fn ignored(status: &str) -> u64 {
+pub fn ignored(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
