@@ -39,32 +39,42 @@ pub fn read_environment() {
         }
     }
     if let Some(tunables) = os::env::get("GLIBC_TUNABLES") {
-        for entry in tunables.to_bytes().split(|&byte| byte == b':') {
-            let Some(entry) = entry.strip_prefix(b"glibc.malloc.") else { continue };
-            let (key, value) = split(entry, b'=');
-            let _ = match key {
-                b"tcache_count" if number(value) == Some(0) => set(b"tcache", b"0"),
-                b"arena_max" | b"mmap_threshold" | b"mmap_max" | b"trim_threshold" | b"top_pad" | b"perturb" => {
-                    set(key, value)
-                }
-                _ => Ok(()),
-            };
-        }
+        read_tunables(tunables.to_bytes());
     }
     if let Some(ours) = os::env::get("HEAPGLASS") {
-        for entry in ours.to_bytes().split(|&byte| byte == b',').filter(|entry| !entry.is_empty()) {
-            let (key, value) = split(entry, b':');
-            match set(key, value) {
-                Ok(()) => {}
-                Err(Wrong::Key) => Line::new().text("unknown key '").raw(key).text("' in HEAPGLASS, ignored").warn(),
-                Err(Wrong::Value) => Line::new()
-                    .text("bad value '")
-                    .raw(value)
-                    .text("' for '")
-                    .raw(key)
-                    .text("' in HEAPGLASS, the default is used")
-                    .warn(),
+        read_ours(ours.to_bytes());
+    }
+}
+
+/// What the C library's tunables say of malloc.
+pub fn read_tunables(tunables: &[u8]) {
+    for entry in tunables.split(|&byte| byte == b':') {
+        let Some(entry) = entry.strip_prefix(b"glibc.malloc.") else { continue };
+        let (key, value) = split(entry, b'=');
+        let _ = match key {
+            b"tcache_count" if number(value) == Some(0) => set(b"tcache", b"0"),
+            b"arena_max" | b"mmap_threshold" | b"mmap_max" | b"trim_threshold" | b"top_pad" | b"perturb" => {
+                set(key, value)
             }
+            _ => Ok(()),
+        };
+    }
+}
+
+/// The value of `HEAPGLASS`. What is wrong with it is said on standard error.
+pub fn read_ours(value: &[u8]) {
+    for entry in value.split(|&byte| byte == b',').filter(|entry| !entry.is_empty()) {
+        let (key, value) = split(entry, b':');
+        match set(key, value) {
+            Ok(()) => {}
+            Err(Wrong::Key) => Line::new().text("unknown key '").raw(key).text("' in HEAPGLASS, ignored").warn(),
+            Err(Wrong::Value) => Line::new()
+                .text("bad value '")
+                .raw(value)
+                .text("' for '")
+                .raw(key)
+                .text("' in HEAPGLASS, the default is used")
+                .warn(),
         }
     }
 }
