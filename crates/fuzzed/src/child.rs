@@ -60,6 +60,25 @@ extern "C" fn on_abort(_: c_int) {
     end(STOPPED)
 }
 
+/// Says where, as a distance from a known function, since addresses differ from run to run; then the signal does its work.
+extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut libc::ucontext_t) {
+    // SAFETY: the kernel's own arguments.
+    let (address, code) = unsafe { ((*info).si_addr() as usize, where_in_code(context)) };
+    let distance = code.wrapping_sub(judge as *const () as usize) as isize;
+    eprintln!("a fault at {address:#x}, in the code at judge{distance:+}");
+}
+
+unsafe fn where_in_code(context: *mut libc::ucontext_t) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the kernel's context of the interrupted code.
+    return unsafe { (&(*context).uc_mcontext.gregs)[libc::REG_RIP as usize] as usize };
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = context;
+        judge as *const () as usize
+    }
+}
+
 /// The harness's own allocator shall not move the break between two calls of the heap's: it gets all it will need beforehand.
 fn settle_the_c_library() {
     static ONCE: Once = Once::new();
@@ -103,8 +122,14 @@ unsafe fn in_child(writing: OwnedFd, work: impl FnOnce()) -> ! {
     // SAFETY: this process is ours; the handlers take nothing from anyone.
     unsafe {
         libc::dup2(writing.as_raw_fd(), 2);
-        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGALRM, libc::SIGTRAP] {
+        for signal in [libc::SIGILL, libc::SIGFPE, libc::SIGALRM, libc::SIGTRAP] {
             libc::signal(signal, libc::SIG_DFL);
+        }
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as *const () as libc::sighandler_t;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
         }
         libc::signal(libc::SIGABRT, on_abort as *const () as libc::sighandler_t);
         // No core is wanted of what is expected to die.
@@ -120,6 +145,7 @@ unsafe fn in_child(writing: OwnedFd, work: impl FnOnce()) -> ! {
     end(0)
 }
 
+#[inline(never)]
 fn judge(status: c_int, said: String) -> Ended {
     if libc::WIFSIGNALED(status) {
         return match libc::WTERMSIG(status) {

@@ -12,6 +12,8 @@
 mod arch;
 pub mod brk;
 pub mod env;
+#[cfg(feature = "refusals")]
+pub mod refuse;
 pub mod thread;
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -30,6 +32,10 @@ type Result<T> = core::result::Result<T, Errno>;
 
 #[inline]
 fn call(number: u32, args: [usize; 6]) -> Result<usize> {
+    #[cfg(feature = "refusals")]
+    if refuse::refuses(number) {
+        return Err(Errno(ENOMEM));
+    }
     // SAFETY: the numbers and arguments are those of the typed functions below, whose own contracts cover the effects.
     let value = unsafe { arch::syscall(number as usize, args) };
     if value > -4096isize as usize { Err(Errno(-(value as isize) as i32)) } else { Ok(value) }
