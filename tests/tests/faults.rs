@@ -100,7 +100,9 @@ fn the_break_refused_by_a_filter() {
 
 #[test]
 fn other_calls_refused_by_a_filter() {
-    for call in ["mremap", "madvise", "mprotect", "munmap", "prctl", "getrandom", "sched_getaffinity"] {
+    let calls =
+        ["mmap", "munmap", "mremap", "mprotect", "madvise", "prctl", "getrandom", "sched_getaffinity", "clock_gettime"];
+    for call in calls {
         for (error, when) in [("EPERM", "early"), ("ENOMEM", "late")] {
             survives("filter", &[call, error, when], &[]);
         }
