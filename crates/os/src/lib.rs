@@ -143,13 +143,8 @@ pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
     let _ = call(k::__NR_prctl, words);
 }
 
-/// Sleeps while `*word == expected`; returns early now and then, so callers look again.
-pub fn futex_wait(word: &AtomicU32, expected: u32) {
-    let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
-    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, 0, 0, 0]);
-}
-
-/// As `futex_wait`, for so many nanoseconds at most.
+/// Sleeps while `*word == expected`, for so many nanoseconds at most (and less than a second); returns early now and then, so
+/// callers look again.
 pub fn futex_wait_for(word: &AtomicU32, expected: u32, nanos: u32) {
     let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
     let time = [0u64, u64::from(nanos.min(999_999_999))];

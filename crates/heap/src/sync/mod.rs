@@ -15,10 +15,15 @@ pub use loom::sync::atomic;
 /// model checker finds a sleeper whom nobody wakes.
 #[cfg(not(loom))]
 pub(crate) mod futex {
+    use crate::sync::atomic::AtomicU32;
     pub use heapglass_os::thread::pause;
-    pub use heapglass_os::{
-        clock_nanos as now, futex_wait as wait, futex_wait_for as wait_for, futex_wake_one as wake_one,
-    };
+    pub use heapglass_os::{clock_nanos as now, futex_wait_for as wait_for, futex_wake_one as wake_one};
+
+    /// No wait is without end: a wake-up may reach a thread that is just led away into a signal handler, where it forks, and so
+    /// waits for one who sleeps here. Then that one must look for himself.
+    pub fn wait(word: &AtomicU32, expected: u32) {
+        wait_for(word, expected, 50_000_000);
+    }
 }
 #[cfg(loom)]
 pub(crate) mod futex {
