@@ -177,6 +177,11 @@ pub unsafe fn open(path: *const u8) -> Result<i32> {
     call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
 }
 
+/// `lseek(fd, 0, SEEK_END)`: how long a file is.
+pub fn file_bytes(fd: i32) -> Result<usize> {
+    call(k::__NR_lseek, [fd as usize, 0, k::SEEK_END as usize, 0, 0, 0])
+}
+
 /// `close`.
 pub fn close(fd: i32) {
     let _ = call(k::__NR_close, [fd as usize, 0, 0, 0, 0, 0]);
