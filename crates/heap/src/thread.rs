@@ -159,7 +159,7 @@ fn attach() -> Option<&'static mut Thread> {
     let thread = unsafe {
         record.write(Thread {
             cache: Cache::new(Head::new(record, SMALL_LIMIT, secret, key)),
-            facade: Refusing::new(record),
+            facade: Refusing::new(record, key_of(!secret, 0) as u64 | 1),
             exact: true,
             magazines: [ptr::null_mut(); CLASSES],
             spares: [ptr::null_mut(); SPARES],
