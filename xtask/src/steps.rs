@@ -48,7 +48,7 @@ pub fn all() -> Result<Vec<Step>, String> {
     ];
     steps.extend(packages.iter().filter(|p| is_tested(p)).map(|package| unit(text(package, "name"), &[])));
     steps.push(unit(HEAP, &["--features", SMALL_WORLD]));
-    steps.push(unit(FUZZED, &["--test", REFUSALS, "--features", REFUSALS]));
+    steps.push(unit(FUZZED, &["--release", "--test", REFUSALS, "--features", REFUSALS]));
     steps.push(step("loom", "every interleaving of the concurrent pieces", loom));
     steps.extend(built_tests()?);
     Ok(steps)
