@@ -162,11 +162,7 @@ fn look_up(call: &'static str, user: usize) -> Live {
 
 /// The arena in whose heaps a user pointer lies, with its header readable.
 fn home_of(user: usize) -> Option<usize> {
-    let address = Chunk::from_user(user).address();
-    region::holder(address).or_else(|| {
-        let home = region::owner(address)?;
-        arena::holds(home, address).then_some(home)
-    })
+    arena::home_of(Chunk::from_user(user).address())
 }
 
 /// A mapped chunk that was freed before.
