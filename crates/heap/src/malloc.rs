@@ -132,9 +132,8 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
 
 fn fresh(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
     let allocated = steps(thread, request)?;
-    // What a free wrote there is no longer true.
-    // SAFETY: the chunk holds at least three words.
-    unsafe { *allocated.user.cast::<usize>() = 0 };
+    // SAFETY: allocated just now.
+    unsafe { cache::clear(allocated.user as usize) };
     Some(allocated)
 }
 

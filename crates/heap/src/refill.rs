@@ -150,6 +150,44 @@ impl Thread {
         !is_own
     }
 
+    /// Where a class neither got nor gave away a magazine since the last look, the same few chunks go round. Those among them
+    /// that are another arena's share cache lines with what that arena's threads use, and would do so for ever: they go home,
+    /// and chunks of the thread's own arena take their place. (Emery Berger calls this passive false sharing.)
+    pub fn send_strays_home(&mut self) {
+        /// The newest, which are those that go round.
+        const NEWEST: usize = 16;
+        let older = self.cache.head.parked[1] as usize;
+        let is_sound = |user: usize| free::home_of(user).is_some() && Chunk::from_user(user).is(State::Live);
+        if arena::count() < 2 || !is_sound(older) {
+            return;
+        }
+        let class = class_of(Chunk::from_user(older).size());
+        let is_stirred = self.stirred.get_mut(class).is_none_or(core::mem::take);
+        let Some(bin) = self.cache.bins.get_mut(class).filter(|_| !is_stirred) else { return };
+        let (me, own) = (thread::owner(), self.arena);
+        let is_stray = |user: usize| {
+            region::owner(Chunk::from_user(user).address()).is_some_and(|home| !ptr::eq(arena::get(home), own))
+        };
+        let mut slot = bin.top;
+        for _ in 0..NEWEST {
+            // SAFETY: down to the zero guard of a magazine, or the sentinel's, the slots below the position are filled; what is
+            // taken out of the middle is replaced by the newest.
+            unsafe {
+                slot = slot.sub(1);
+                let user = *slot;
+                if user == SENTINEL as usize {
+                    return;
+                }
+                if is_stray(user) {
+                    let chunk = proven(user);
+                    bin.top = bin.top.sub(1);
+                    *slot = *bin.top;
+                    arena::send_home(chunk, chunk.size(), Some(own), me);
+                }
+            }
+        }
+    }
+
     /// An empty magazine; null where there is no memory.
     fn take_empty(&mut self, step: usize) -> *mut Magazine {
         match self.empties.get_mut(step) {
@@ -226,6 +264,7 @@ impl Thread {
         self.count_for_samples(count as i64);
         let (Some(cell), Some(bin)) = (self.magazines.get_mut(class), self.cache.bins.get_mut(class)) else { return };
         *cell = magazine;
+        self.stirred.get_mut(class).into_iter().for_each(|stirred| *stirred = true);
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
             let room = room(class, Magazine::step(magazine));
@@ -314,19 +353,19 @@ impl Thread {
         if demand < ROUNDED_FROM {
             return arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow));
         }
-        self.refill_many(class, size.max(class_size(class)), step, demand)
+        self.refill_many(class, class_room(size), step, demand)
     }
 
     /// A bin that is empty but for what is parked sends every malloc here. Where that happens again and again, the class
     /// gets a few chunks more, so that parking and popping no longer meet.
     pub fn thicken(&mut self, request: usize) {
         const OFTEN: u8 = 16;
-        if self.cache.head.parked == [SENTINEL; 2] || request > CACHED_MAX - OVERHEAD {
+        if self.cache.head.parked.iter().all(|&user| self.cache.is_nobody(user)) || request > CACHED_MAX - OVERHEAD {
             return;
         }
         let Some(size) = chunk_size(request) else { return };
         let class = class_for(size);
-        let size = size.max(class_size(class));
+        let size = class_room(size);
         let Some(thin) = self.thin.get_mut(class) else { return };
         *thin += 1;
         if *thin < OFTEN {
@@ -396,14 +435,14 @@ impl Thread {
 
     /// Pushes what is parked, the older first.
     pub fn unpark(&mut self) {
-        let [newer, older] = core::mem::replace(&mut self.cache.head.parked, [SENTINEL; 2]);
+        let [newer, older] = self.cache.park_stand_ins();
         self.push_parked(older);
         self.push_parked(newer);
     }
 
     /// Pushes one pointer that was parked, proving it now.
     pub fn push_parked(&mut self, user: *mut u8) {
-        if user == SENTINEL {
+        if self.cache.is_nobody(user) {
             return;
         }
         if let Some(chunk) = free::prove_parked(self, user as usize) {
@@ -436,7 +475,8 @@ impl Thread {
     /// Everything in the cache goes home.
     pub fn flush(&mut self) {
         self.unpark();
-        for class in 0..CLASSES {
+        // Class 0 is the stand-ins'.
+        for class in 1..CLASSES {
             let spare =
                 self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
             for magazine in [spare, self.unload(class)] {

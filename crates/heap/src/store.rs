@@ -8,6 +8,7 @@
 //! All of this runs with the arena's lock held: a `&mut Store` is the proof. Chunks reached from the store's own lists and
 //! from proven headers are real.
 
+use crate::arena;
 use crate::bins::fast::Fast;
 use crate::bins::pages::Past;
 use crate::bins::{self, Bins};
@@ -288,14 +289,8 @@ impl Store {
         let (mut start, mut total) = (chunk, size);
         let mut past = self.bins.pages.used(self.decay.idle_epochs, size);
         if !chunk.prev_in_use() {
-            let prev_size = chunk.prev_size();
-            let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
-            if !prev_size.is_multiple_of(ALIGN) || prev.address() < self.span.lo || prev.address() >= chunk.address() {
-                die::corrupt_prev_size(chunk);
-            }
-            if !prev.is(State::Free) || prev.size() != prev_size {
-                die::corrupt_prev_size(chunk);
-            }
+            let prev = self.prev_of(chunk);
+            let prev_size = prev.size();
             if prev_size + total <= MAX_CHUNK {
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, prev) });
@@ -334,18 +329,28 @@ impl Store {
         total
     }
 
+    /// The free chunk before one whose P says that there is one, proven. What lies there may be anything: P isn't covered by the
+    /// cookie, and a chunk in use writes where a free one has its size.
+    fn prev_of(&self, chunk: Chunk) -> Chunk {
+        let prev_size = chunk.prev_size();
+        let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
+        let can_be = prev_size.is_multiple_of(ALIGN)
+            && (self.span.lo..chunk.address()).contains(&prev.address())
+            && arena::home_of(prev.address()).is_some();
+        if !can_be || !prev.is(State::Free) || prev.size() != prev_size {
+            die::corrupt_prev_size(chunk);
+        }
+        prev
+    }
+
     /// A chunk before the top becomes part of it, and so do free ones before that: a top may be longer than any chunk, so
     /// those that were too long to merge with each other join it here.
     fn merge_into_top(&mut self, mut start: Chunk, mut whole: usize) -> usize {
         while !start.prev_in_use() {
-            let prev_size = start.prev_size();
-            let prev = Chunk::at(start.address().wrapping_sub(prev_size));
-            if prev.address() < self.span.lo || !prev.is(State::Free) || prev.size() != prev_size {
-                die::corrupt_prev_size(start);
-            }
+            let prev = self.prev_of(start);
             // SAFETY: a proven free chunk of this store.
             unsafe { self.bins.remove(&self.span, prev) };
-            (start, whole) = (prev, whole + prev_size);
+            (start, whole) = (prev, whole + prev.size());
         }
         self.set_top(start, P);
         if whole > decay::TOP_MIN {
@@ -380,9 +385,9 @@ impl Store {
         }
     }
 
-    /// A live chunk of this arena grows in place to at least `size` bytes, into a free next chunk or the top; `false`, and
-    /// nothing changed, where it can't.
-    pub fn lengthen(&mut self, chunk: Chunk, size: usize) -> bool {
+    /// A live chunk of this arena grows in place to at least `size` bytes, to `roomy` where there is as much, into a free next
+    /// chunk or the top; `false`, and nothing changed, where it can't.
+    pub fn lengthen(&mut self, chunk: Chunk, size: usize, roomy: usize) -> bool {
         let old = chunk.size();
         let next = chunk.next();
         match next.state() {
@@ -398,7 +403,8 @@ impl Store {
                         return false;
                     }
                 }
-                self.set_top(Chunk::at(self.top + need), P);
+                let size = if self.top_size() < roomy - old + MIN_CHUNK { size } else { roomy };
+                self.set_top(Chunk::at(self.top + (size - old)), P);
                 self.touch_top();
                 chunk.set(size, chunk.flags(), State::Live);
                 true
@@ -408,6 +414,7 @@ impl Store {
                 // SAFETY: a proven free chunk of this store.
                 let past = unsafe { self.bins.remove(&self.span, next) };
                 let after = Chunk::at(chunk.address() + total);
+                let size = size.max(roomy.min(total));
                 let rest = total - size;
                 if rest < MIN_CHUNK {
                     after.set_prev_in_use(true);

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Bin, Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -49,6 +49,8 @@ pub struct Thread {
     pub thin: [u8; CLASSES],
     /// Chunks of other arenas that a class was not begun with.
     pub foreign: [u8; CLASSES],
+    /// Classes that changed their magazines since the last look at the strays among their chunks.
+    pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
@@ -182,7 +184,7 @@ fn attach() -> Option<&'static mut Thread> {
     // SAFETY: memory of the right size that is ours alone.
     let thread = unsafe {
         record.write(Thread {
-            cache: Cache { head: Head::new(record, SMALL_LIMIT, secret, key), bins: [const { Bin::NONE }; CLASSES] },
+            cache: Cache::new(Head::new(record, SMALL_LIMIT, secret, key)),
             facade: Refusing::new(record),
             exact: true,
             magazines: [ptr::null_mut(); CLASSES],
@@ -191,6 +193,7 @@ fn attach() -> Option<&'static mut Thread> {
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
+            stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
@@ -199,6 +202,7 @@ fn attach() -> Option<&'static mut Thread> {
         });
         &mut *record
     };
+    thread.cache.park_stand_ins();
     thread.choose_head();
     // Both may allocate; by now that finds this thread in place.
     introduce();
@@ -262,7 +266,7 @@ fn detach(thread: &mut Thread) {
     meta::locked(|| {
         // SAFETY: nobody uses the record any more.
         unsafe { (*record).next = UNUSED.load(Relaxed) };
-        UNUSED.store(record, Relaxed);
+        UNUSED.store(record, Release);
     });
 }
 

@@ -72,6 +72,7 @@ fn grow_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
         region.committed = end;
     }
     region.end = end;
+    region::note_end(store.arena, region.kind, region.start, end);
     extended(store, bytes);
     true
 }
@@ -215,6 +216,7 @@ fn begin(store: &mut Store, region: Region) -> bool {
     }
     close(store);
     let (start, end) = (region.start, region.end);
+    region::note_end(store.arena, region.kind, start, end);
     // SAFETY: fresh memory of the right size.
     unsafe { record.write(Region { next: store.regions, ..region }) };
     // Those who walk the list without the lock find the record whole.
@@ -328,6 +330,7 @@ fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
         spare.dirty = kept;
     }
     store.spare = Some(spare);
+    region::note_end(store.arena, Kind::Mapped, spare.start, spare.start);
     decay::raise();
     true
 }
@@ -397,6 +400,7 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
         }
     }
     region.end = end;
+    region::note_end(store.arena, region.kind, region.start, end);
     if store.populate_from < usize::MAX {
         store.populate_from = store.populate_from.min(end);
     }
