@@ -51,6 +51,10 @@ fn free_sized_slow(call: &'static str, user: *mut u8, size: usize) {
     let is_right = || home_of(user as usize).is_some() && chunk.is(State::Live) && could_be(size, chunk.size());
     if !thread::is_on_fast_path() || !is_right() {
         check_size(call, user, size);
+        // A guarded sample isn't parked here, so that it is known who freed it.
+        if guard::holds(user as usize) {
+            return free_slow(user);
+        }
     }
     // SAFETY: as the caller of `free_sized` promises.
     unsafe { free(user) }
@@ -199,6 +203,11 @@ fn report_not_live(call: &'static str, user: usize) -> ! {
 #[cold]
 #[inline(never)]
 fn free_slow(user: *mut u8) {
+    // SAFETY: the word points at a head, and its thread, where it has one, is the calling thread's own record.
+    let (until_look, thread) = unsafe { ((*arch::word()).until_look, (*arch::word()).thread.as_mut()) };
+    if until_look == 0 && thread.is_some_and(|thread| look(thread, user)) {
+        return;
+    }
     if user.is_null() {
         return;
     }
@@ -216,13 +225,9 @@ fn free_slow(user: *mut u8) {
     if !exact && thread.is_facing() && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
         return;
     }
-    let was_due = thread.cache.head.until_look == 0;
-    thread.tick();
-    if was_due && !exact {
-        thread.send_strays_home();
-    }
-    // SAFETY: as above. Nothing but the look at the clock was in the way.
-    if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
+    if exact || thread.cache.head.until_look != 0 {
+        thread.tick();
+    } else if look(thread, user) {
         return;
     }
     let head = &mut thread.cache.head;
@@ -241,6 +246,18 @@ fn free_slow(user: *mut u8) {
     // SAFETY: a chunk of a heap, freed: nobody's but the parking thread's.
     unsafe { *user.cast::<usize>() = head.key };
     head.parked = [user, kept];
+}
+
+/// Looks at the clock, and frees a pointer for which nothing else was in the way.
+#[inline(always)]
+fn look(thread: &mut Thread, user: *mut u8) -> bool {
+    thread.tick();
+    if thread.exact {
+        return false;
+    }
+    thread.send_strays_home();
+    // SAFETY: the thread's own head.
+    unsafe { cache::park_in(&raw mut thread.cache.head, user) }
 }
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -75,34 +75,37 @@ static STAGE: AtomicU32 = AtomicU32::new(0);
 static KEY: AtomicU32 = AtomicU32::new(0);
 /// Slow calls of the process so far, up to `WARM_UP`.
 static CALLS: AtomicU32 = AtomicU32::new(0);
-/// Called once, when the first thread gets onto the fast path.
-static ON_WARM: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-/// Is it time for that, as soon as it is known?
+/// Takes over the signal of faults: a function of type `TakeFaults`.
+static TAKE_FAULTS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Was it called, or is it to be called as soon as it is known?
 static FAULTS_MAY_COME: AtomicBool = AtomicBool::new(false);
+
+/// Said whether also where the program has a handler of its own.
+pub type TakeFaults = extern "C" fn(bool);
 
 /// This thread, as locks know it.
 pub fn owner() -> Owner {
     Owner::new(arch::thread_mark())
 }
 
-/// Sets what is called once, before the first pointer's header is read without a look-up.
-pub fn on_warm(call: extern "C" fn()) {
-    ON_WARM.store(call as *mut (), Release);
+/// Sets what takes faults over, before the first pointer's header is read without a look-up, and before each guarded sample.
+pub fn on_faults(call: TakeFaults) {
+    TAKE_FAULTS.store(call as *mut (), Release);
     if CALLS.load(Relaxed) >= WARM_UP || FAULTS_MAY_COME.load(Relaxed) {
-        faults_may_come();
+        call(false);
     }
 }
 
-/// Calls what `on_warm` was given, once: reads of headers, or guarded samples, may fault from here on.
-pub fn faults_may_come() {
-    FAULTS_MAY_COME.store(true, Relaxed);
-    if ON_WARM.load(Relaxed).is_null() {
+/// Reads of headers may fault from here on: that is taken over once. So may guarded samples: then the program may have put a
+/// handler of its own there since.
+pub fn take_faults(at_sample: bool) {
+    if FAULTS_MAY_COME.swap(true, Relaxed) && !at_sample {
         return;
     }
-    let call = ON_WARM.swap(ptr::null_mut(), AcqRel);
+    let call = TAKE_FAULTS.load(Acquire);
     if !call.is_null() {
-        // SAFETY: stored by `on_warm` from a function of this type.
-        unsafe { core::mem::transmute::<*mut (), extern "C" fn()>(call)() };
+        // SAFETY: stored by `on_faults` from a function of this type.
+        unsafe { core::mem::transmute::<*mut (), TakeFaults>(call)(at_sample) };
     }
 }
 
@@ -275,9 +278,10 @@ impl Thread {
     #[inline]
     pub fn tick(&mut self) {
         let head = &mut self.cache.head;
-        head.until_look = self.sampler.look(head.until_look);
-        if self.sampler.is_due() {
-            self.sample_is_due();
+        let is_near = self.sampler.look(head.until_look);
+        head.until_look = LOOK_EVERY;
+        if is_near {
+            self.sample_is_near();
         }
         let epoch = decay::tick();
         if self.epoch != epoch {
@@ -296,10 +300,15 @@ impl Thread {
         }
     }
 
-    /// Sends the next malloc by the slow path, where it will be the sample. One that found no malloc until the next look at the clock is
-    /// given up: until then, sized frees don't find the fast path either.
+    /// Once it is due, sends the next malloc by the slow path, where it will be the sample; before that, comes back in time. While a
+    /// malloc is waited for, sized frees don't find the fast path either.
     #[cold]
-    fn sample_is_due(&mut self) {
+    #[inline(never)]
+    fn sample_is_near(&mut self) {
+        self.cache.head.until_look = self.sampler.look_soon();
+        if !self.sampler.is_due() {
+            return;
+        }
         let is_warm = CALLS.load(Relaxed) >= WARM_UP;
         let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
         self.cache.head.limit = if allowed { 0 } else { SMALL_LIMIT };
@@ -329,7 +338,7 @@ impl Thread {
         if self.exact {
             self.unpark();
         } else {
-            faults_may_come();
+            take_faults(false);
         }
         let faces = self.exact || POLICY.observed.load(Relaxed);
         arch::set_word(if faces { &raw mut self.facade.head } else { &raw mut self.cache.head });

@@ -20,7 +20,7 @@ extern "C" fn at_start() {
     let is_the_malloc = crate::arch::is_the_malloc();
     POLICY.owns_break.store(is_the_malloc, Relaxed);
     POLICY.uses_break.store(is_the_malloc, Relaxed);
-    thread::on_warm(crate::fault::install);
+    thread::on_faults(crate::fault::take);
     if env::auxv(env::AT_SECURE) == 0 {
         disinherit();
     }

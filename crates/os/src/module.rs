@@ -16,6 +16,26 @@ pub struct Module {
     /// Its table of how to unwind, sorted by address (`.eh_frame_hdr`); 0 where it has none.
     pub unwind: usize,
     name: *const c_char,
+    /// Its dynamic section.
+    dynamic: *const [usize; 2],
+}
+
+/// Entries of a dynamic section: where its symbols, their names and the names' hashes are.
+const SYMBOLS: usize = 6;
+const NAMES: usize = 5;
+const HASHES: usize = 0x6fff_fef5;
+/// A symbol's kind.
+const FUNCTION: u8 = 2;
+
+/// `Elf64_Sym`.
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: usize,
+    bytes: usize,
 }
 
 /// `struct dl_find_object`, see glibc's `<dlfcn.h>`.
@@ -40,11 +60,66 @@ impl Module {
             return None;
         }
         // SAFETY: a `struct link_map` begins with the base and the name, and isn't taken down while its code is in use.
-        let (base, name) = unsafe {
+        let (base, name, dynamic) = unsafe {
             let map = found.link_map as *const usize;
-            (*map, *map.add(1) as *const c_char)
+            (*map, *map.add(1) as *const c_char, *map.add(2) as *const [usize; 2])
         };
-        Some(Module { start: found.start, end: found.end, base, unwind: found.unwind, name })
+        Some(Module { start: found.start, end: found.end, base, unwind: found.unwind, name, dynamic })
+    }
+
+    /// The function at an address, and how far in: of those that the module offers to others. Names of its own are not in memory.
+    pub fn function_at(&self, address: usize) -> Option<(&'static [u8], usize)> {
+        let (symbols, names) = (self.table(SYMBOLS)? as *const Symbol, self.table(NAMES)?);
+        for index in 0..self.symbol_count()? {
+            // SAFETY: the module's own table, which has so many.
+            let symbol = unsafe { &*symbols.add(index) };
+            let start = self.base.wrapping_add(symbol.value);
+            if symbol.section != 0 && symbol.info & 15 == FUNCTION && address.wrapping_sub(start) < symbol.bytes {
+                // SAFETY: a name of the module's own.
+                let name = unsafe { CStr::from_ptr((names + symbol.name as usize) as *const c_char) };
+                return Some((name.to_bytes(), address - start));
+            }
+        }
+        None
+    }
+
+    /// The table of this kind, inside the module.
+    fn table(&self, kind: usize) -> Option<usize> {
+        let mut at = self.dynamic;
+        if at.is_null() {
+            return None;
+        }
+        // SAFETY: the loader's pointer; the section ends with an entry of kind 0.
+        unsafe {
+            while (*at)[0] != kind {
+                if (*at)[0] == 0 {
+                    return None;
+                }
+                at = at.add(1);
+            }
+            // The loader has put addresses in the place of distances, but not everywhere.
+            let value = (*at)[1];
+            let address = if value < self.start { self.base.wrapping_add(value) } else { value };
+            (self.start..self.end).contains(&address).then_some(address)
+        }
+    }
+
+    /// Symbols are told by name only, in lists by the names' hashes; the last entry of the last list is the last symbol.
+    fn symbol_count(&self) -> Option<usize> {
+        let table = self.table(HASHES)? as *const u32;
+        // SAFETY: the module's own table: four numbers, words of 8 bytes, the lists' starts, and the lists.
+        unsafe {
+            let (lists, first, words) = (*table as usize, *table.add(1) as usize, *table.add(2) as usize);
+            let starts = table.add(4 + 2 * words);
+            let mut last = (0..lists).map(|list| *starts.add(list) as usize).max()?;
+            if last < first {
+                return Some(first);
+            }
+            while *starts.add(lists + last - first) & 1 == 0 {
+                last += 1;
+            }
+            Some(last + 1)
+        }
     }
 
     /// Is it a library, and not the program itself?

@@ -31,7 +31,7 @@ mod unwind;
 use crate::line::Line;
 use crate::size;
 use crate::thread;
-use pool::{Damage, Refused, State};
+use pool::{Damage, Refused, Slot, State};
 pub use pool::{LOCK, has_part_of, holds};
 use report::tell;
 pub use sampler::Sampler;
@@ -43,12 +43,14 @@ use unwind::{FRAMES, capture, walk};
 #[repr(C)]
 pub struct Trace {
     thread: u32,
-    count: u32,
+    count: u16,
+    /// It was parked then: that is where its thread was up to two frees later.
+    is_late: bool,
     frames: [usize; FRAMES],
 }
 
 impl Trace {
-    const NONE: Trace = Trace { thread: 0, count: 0, frames: [0; FRAMES] };
+    const NONE: Trace = Trace { thread: 0, count: 0, is_late: false, frames: [0; FRAMES] };
 
     /// The calling thread, here, or where these registers are.
     fn take(registers: Option<Registers>) -> Trace {
@@ -57,7 +59,7 @@ impl Trace {
             Some(registers) => walk(registers, None, &mut frames),
             None => capture(&mut frames),
         };
-        Trace { thread: heapglass_os::thread_id(), count: count as u32, frames }
+        Trace { thread: heapglass_os::thread_id(), count: count as u16, is_late: false, frames }
     }
 }
 
@@ -74,27 +76,26 @@ pub fn allocate(request: usize, align: usize, chance: u64) -> Option<Made> {
     if !pool::could_hold(request, align) {
         return None;
     }
-    thread::faults_may_come();
+    thread::take_faults(true);
     let trace = Trace::take(None);
     pool::locked(|pool| pool.take(request, align, chance, trace)).flatten()
 }
 
-/// Proves that a pointer into the pool is a live sample's; returns the bytes that it may use, which are those asked for.
+/// Proves that a pointer into the pool is a live sample's; returns the bytes that it may use, which are those asked for. Nobody
+/// changes the record of a sample but who frees it, so the lock isn't asked for: a forked child may have lost it.
 pub fn live(call: &'static str, user: usize) -> usize {
-    let usable = pool::locked(|pool| {
-        let slot = pool.slot_around(user)?;
-        (slot.state == State::Live && slot.user == user).then_some(slot.request)
-    });
-    match usable {
-        Some(Some(request)) => request,
-        _ => not_live(call, user, None),
+    match pool::seen_around(user) {
+        Some(slot) if slot.state == State::Live && slot.user == user => slot.request,
+        _ => not_live(call, user),
     }
 }
 
 /// What the figures say of a sample: what its chunk would be, so that they don't depend on chance.
+#[cold]
+#[inline(never)]
 pub fn length(user: usize) -> usize {
-    let request = pool::locked(|pool| pool.slot_around(user).map_or(0, |slot| slot.request)).unwrap_or(0);
-    size::chunk_size(request).unwrap_or(0)
+    let slot = pool::seen_around(user).filter(|slot| slot.user == user);
+    size::chunk_size(slot.map_or(0, |slot| slot.request)).unwrap_or(0)
 }
 
 /// Frees a sample, or stops the process if it is none. `key` is what the thread writes into what it parks.
@@ -103,8 +104,8 @@ pub fn free(user: usize, key: usize) {
     let freed = pool::locked(|pool| pool.put(user, key, trace));
     match freed {
         Some(Ok(())) | None => {}
-        Some(Err(Refused::NotLive)) => not_live("free", user, None),
-        Some(Err(Refused::Damaged(damage, made))) => damaged(user, &damage, made),
+        Some(Err(Refused::NotLive)) => not_live("free", user),
+        Some(Err(Refused::Damaged(damage, slot))) => damaged(user, slot, &damage),
     }
 }
 
@@ -118,7 +119,8 @@ pub fn check(silent: bool) -> usize {
     let mut faults = 0;
     pool::locked(|pool| {
         pool.each_live(|slot| {
-            if slot.damage(0).is_some() {
+            // Another thread may have it parked.
+            if slot.damage(true).is_some() {
                 faults += 1;
                 if !silent {
                     Line::new()
@@ -143,26 +145,34 @@ fn object(line: Line, request: usize, user: usize) -> Line {
 }
 
 #[cold]
-fn damaged(user: usize, damage: &Damage, made: &Trace) -> ! {
+fn damaged(user: usize, slot: &Slot, damage: &Damage) -> ! {
     let what = if damage.is_behind { "overflow" } else { "underflow" };
     let line = Line::new().text("free(").hex(user).text("): ").text(what).text(": ");
     let line = bytes(line.text("a write "), damage.distance);
     let line = line.text(if damage.is_behind { " past the end of " } else { " before the start of " });
-    let here = Trace::take(None);
-    tell(object(line, damage.request, user), &[("freed", &here), ("allocated", made)]);
+    let line = object(line, slot.request, user);
+    tell(line, Some((slot, damage.address)), &[("freed", &slot.gone), ("allocated", &slot.made)]);
     heapglass_os::thread::die()
 }
 
-/// A pointer into the pool that is no live sample's was given to a call: by registers, where that faulted.
+/// A pointer into the pool that is no live sample's was given to a call.
 #[cold]
-pub fn not_live(call: &'static str, user: usize, registers: Option<Registers>) -> ! {
+fn not_live(call: &'static str, user: usize) -> ! {
+    tell_not_live(call, user, None);
+    heapglass_os::thread::die()
+}
+
+/// Tells all about that: by registers, where the call faulted.
+#[cold]
+pub fn tell_not_live(call: &'static str, user: usize, registers: Option<Registers>) {
     let here = Trace::take(registers);
     let line = Line::new().text(call).text("(").hex(user).text("): ");
     match pool::seen_around(user) {
         Some(slot) if slot.user == user && slot.state == State::Freed => {
             let line = line.text(if call == "free" { "double free: " } else { "use after free: " });
             let line = object(line, slot.request, user).text(" were freed already");
-            tell(line, &[("called", &here), ("freed", &slot.gone), ("allocated", &slot.made)]);
+            let traces = [("called", &here), ("freed", &slot.gone), ("allocated", &slot.made)];
+            tell(line, Some((&slot, user)), &traces);
         }
         Some(slot) if slot.state != State::Fresh => {
             let line = line.text("invalid pointer: it lies ");
@@ -173,21 +183,30 @@ pub fn not_live(call: &'static str, user: usize, registers: Option<Registers>) -
             };
             let line = object(line, slot.request, slot.user);
             let line = line.text(if slot.state == State::Live { ", which are in use" } else { ", which were freed" });
-            tell(line, &[("called", &here), ("allocated", &slot.made)]);
+            tell(line, Some((&slot, user)), &[("called", &here), ("allocated", &slot.made)]);
         }
-        _ => tell(line.text("invalid pointer: nothing was ever allocated there"), &[("called", &here)]),
+        _ => tell(line.text("invalid pointer: nothing was ever allocated there"), None, &[("called", &here)]),
     }
-    heapglass_os::thread::die()
+}
+
+/// Do we let everybody touch this address of the pool? Then the program keeps somebody out, and knows.
+pub fn is_open_at(address: usize) -> bool {
+    pool::seen_around(address).is_some_and(|slot| slot.is_open_at(address))
 }
 
 /// Tells all about a fault at an address of the pool, in one write.
 #[cold]
 pub fn explain(address: usize, is_write: bool, registers: Registers) {
+    if is_open_at(address) {
+        return;
+    }
+    let slot = pool::seen_beside(address);
     let here = Trace::take(Some(registers));
     let access = if is_write { "write" } else { "read" };
-    let Some(slot) = pool::seen_beside(address) else {
+    let Some(slot) = slot else {
         let line = Line::new().text("invalid ").text(access).text(" at ").hex(address);
-        return tell(line.text(": among the guarded samples, where none was ever allocated"), &[("touched", &here)]);
+        let line = line.text(": among the guarded samples, where none was ever allocated");
+        return tell(line, None, &[("touched", &here)]);
     };
     let freed = slot.state == State::Freed;
     let end = slot.user + slot.request;
@@ -207,9 +226,10 @@ pub fn explain(address: usize, is_write: bool, registers: Registers) {
     let line =
         object(line, slot.request, slot.user).text(if freed { ", which were freed" } else { ", which are in use" });
     let (touched, allocated) = (("touched", &here), ("allocated", &slot.made));
+    let about = Some((&slot, address));
     if freed {
-        tell(line, &[touched, ("freed", &slot.gone), allocated]);
+        tell(line, about, &[touched, ("freed", &slot.gone), allocated]);
     } else {
-        tell(line, &[touched, allocated]);
+        tell(line, about, &[touched, allocated]);
     }
 }

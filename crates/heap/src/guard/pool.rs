@@ -68,13 +68,13 @@ const FRESH: Slot = Slot {
 pub struct Damage {
     pub is_behind: bool,
     pub distance: usize,
-    pub request: usize,
+    pub address: usize,
 }
 
 /// Why a pointer can't be freed.
 pub enum Refused {
     NotLive,
-    Damaged(Damage, &'static Trace),
+    Damaged(Damage, &'static Slot),
 }
 
 pub struct Pool {
@@ -152,9 +152,26 @@ fn stride() -> usize {
     data_bytes() + os::page_size()
 }
 
-/// Could a slot hold it, and is there a pool to hope for? A look from outside of the lock.
+/// Could a slot hold it, is there a pool to hope for, and is one of its slots free? A look from outside of the lock.
 pub fn could_hold(request: usize, align: usize) -> bool {
-    request <= data_bytes() && align <= os::page_size() && !IS_OUT.load(Relaxed)
+    let slots = SLOTS.load(Relaxed);
+    let has_room = slots == 0 || LIVE.load(Relaxed) < most_live(slots);
+    request <= data_bytes() && align <= os::page_size() && has_room && !IS_OUT.load(Relaxed)
+}
+
+/// So many of the slots may be in use at a time.
+fn most_live(slots: usize) -> usize {
+    slots - slots / RESTING
+}
+
+/// Where an object stands in its slot; `None` where it can't. `is_free` says whether it may stand at the start, where nothing lies
+/// before it that free could read.
+fn place(slot: core::ops::Range<usize>, request: usize, align: usize, chance: u64, is_free: bool) -> Option<usize> {
+    if chance & 3 == 0 && is_free {
+        return Some(slot.start);
+    }
+    let user = slot.end.checked_sub(request.max(ALIGN))? & !(align.max(ALIGN) - 1);
+    (user > slot.start || user == slot.start && is_free).then_some(user)
 }
 
 /// Live samples, and the bytes of their pages.
@@ -179,6 +196,8 @@ fn data_of(index: usize) -> usize {
     START.load(Relaxed) + os::page_size() + index * stride()
 }
 
+#[cold]
+#[inline(never)]
 fn seen(index: usize) -> Option<Slot> {
     let records = RECORDS.load(Acquire) as *const Slot;
     // SAFETY: a record of the pool; somebody may be writing to it, but it is plain memory that stays.
@@ -218,10 +237,7 @@ impl Pool {
         (!self.records.is_null() && index < self.slots()).then(|| unsafe { &mut *self.records.add(index) })
     }
 
-    pub fn slot_around(&mut self, user: usize) -> Option<&'static mut Slot> {
-        self.slot(index_of(user)?)
-    }
-
+    /// All samples in use.
     pub fn each_live(&mut self, mut see: impl FnMut(&Slot)) {
         for index in 0..self.used {
             if let Some(slot) = self.slot(index).filter(|slot| slot.state == State::Live) {
@@ -263,7 +279,7 @@ impl Pool {
     /// The slot to use next: a fresh one, or the one that was freed the longest ago.
     fn choose(&mut self) -> Option<usize> {
         let slots = self.slots();
-        if self.live >= slots - slots / RESTING {
+        if self.live >= most_live(slots) {
             return None;
         }
         if self.used < slots {
@@ -295,12 +311,11 @@ impl Pool {
         }
         let index = self.choose()?;
         let (start, end) = (data_of(index), data_of(index) + data_bytes());
-        let room = request.max(ALIGN);
-        let user = if chance & 3 == 0 && region::is_never_marked(start) {
-            start
-        } else {
-            (end - room) & !(align.max(ALIGN) - 1)
+        let Some(user) = place(start..end, request, align, chance, region::is_never_marked(start)) else {
+            self.queue(index);
+            return None;
         };
+        let room = request.max(ALIGN);
         let page = os::page_size();
         let (is_light, is_marked) = (self.is_light, self.is_marked);
         let slot = self.slot(index)?;
@@ -308,9 +323,11 @@ impl Pool {
         let from = user.saturating_sub(ALIGN).max(start) & !(page - 1);
         let to = if user == start { (user + room + page - 1) & !(page - 1) } else { end };
         let was_dirty = slot.dirty;
+        let before = (slot.open, slot.open_bytes);
         (slot.open, slot.open_bytes) = (from, to - from);
         if !slot.unlock(is_light, is_marked) {
-            slot.state = State::Freed;
+            // It stays what it was.
+            (slot.open, slot.open_bytes) = before;
             self.queue(index);
             return None;
         }
@@ -332,15 +349,17 @@ impl Pool {
     }
 
     /// Takes a sample back; `Err` where the pointer is none that is live, or somebody wrote beside it.
-    pub fn put(&mut self, user: usize, key: usize, gone: Trace) -> Result<(), Refused> {
+    pub fn put(&mut self, user: usize, key: usize, mut gone: Trace) -> Result<(), Refused> {
         let index = index_of(user).ok_or(Refused::NotLive)?;
         let (is_light, is_marked) = (self.is_light, self.is_marked);
         let slot = self.slot(index).ok_or(Refused::NotLive)?;
         if slot.state != State::Live || slot.user != user {
             return Err(Refused::NotLive);
         }
-        if let Some(damage) = slot.damage(key) {
-            return Err(Refused::Damaged(damage, &slot.made));
+        gone.is_late = slot.is_parked(key);
+        if let Some(damage) = slot.damage(gone.is_late) {
+            slot.gone = gone;
+            return Err(Refused::Damaged(damage, slot));
         }
         (slot.state, slot.gone) = (State::Freed, gone);
         let bytes = slot.open_bytes;
@@ -354,6 +373,27 @@ impl Pool {
 }
 
 impl Slot {
+    /// What lies where, from the guard before it to the one behind it, as start, end and words.
+    pub fn parts(&self) -> [(usize, usize, &'static str); 5] {
+        let data = index_of(self.user).map_or(self.open, data_of);
+        let (start, end) = (data - os::page_size(), data + data_bytes() + os::page_size());
+        let after = self.user + self.request;
+        let is_live = self.state == State::Live;
+        let (open, close) = if is_live { (self.open, self.open + self.open_bytes) } else { (self.user, after) };
+        [
+            (start, open, "inaccessible"),
+            (open, self.user, "left over"),
+            (self.user, after, if is_live { "in use" } else { "freed, inaccessible" }),
+            (after, close, "left over"),
+            (close, end, "inaccessible"),
+        ]
+    }
+
+    /// May everybody touch this address of it?
+    pub fn is_open_at(&self, address: usize) -> bool {
+        self.state == State::Live && address.wrapping_sub(self.open) < self.open_bytes
+    }
+
     /// Where the pattern is: before the object, and behind it. As address and length.
     fn zones(&self) -> [(usize, usize); 2] {
         let before = ZONE.min(self.user - self.open);
@@ -361,23 +401,26 @@ impl Slot {
         [(self.user - before, before), (end, ZONE.min(self.open + self.open_bytes - end))]
     }
 
-    /// The first byte beside the object that isn't what it was. A thread that parked it wrote its key to the first word, which an
-    /// object of less than that doesn't own; a key of 0 is none.
-    pub fn damage(&self, key: usize) -> Option<Damage> {
+    /// Did a thread with this key park it? Then the key is in its first word. A key of 0 is none.
+    fn is_parked(&self, key: usize) -> bool {
+        // SAFETY: the object's own open pages, which have room for a word.
+        key != 0 && unsafe { *(self.user as *const usize) } == key
+    }
+
+    /// The first byte beside the object that isn't what it was. Where a thread parked it, or may have, the first word isn't looked
+    /// at: an object of less than that doesn't own all of it.
+    pub fn damage(&self, is_parked: bool) -> Option<Damage> {
         let is = |at: usize| {
             // SAFETY: the object's own open pages.
             unsafe { *(at as *const u8) == PATTERN }
         };
         let [(before, before_bytes), (behind, behind_bytes)] = self.zones();
-        let made = |is_behind, distance| Damage { is_behind, distance, request: self.request };
         if let Some(at) = (before..before + before_bytes).rev().find(|&at| !is(at)) {
-            return Some(made(false, self.user - at));
+            return Some(Damage { is_behind: false, distance: self.user - at, address: at });
         }
-        // SAFETY: as above; an object has room for a word.
-        let is_parked = key != 0 && unsafe { *(self.user as *const usize) } == key;
         let from = if is_parked { behind.max(self.user + size_of::<usize>()) } else { behind };
         let at = (from..behind + behind_bytes).find(|&at| !is(at))?;
-        Some(made(true, at - behind + 1))
+        Some(Damage { is_behind: true, distance: at - behind + 1, address: at })
     }
 
     /// Opens its pages; they read as zero.
@@ -401,6 +444,37 @@ impl Slot {
             self.dirty = kernel::discard(self.open, self.open_bytes).is_err();
             // Where that is refused too, for want of mappings, nothing notices a use after this free.
             let _ = kernel::protect(self.open, self.open_bytes, Access::None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of all that a slot could be asked for.
+    fn places(is_free: bool) -> impl Iterator<Item = (usize, usize, Option<usize>)> {
+        const SLOT: core::ops::Range<usize> = 1 << 20..(1 << 20) + DATA;
+        let requests = (0..=DATA).filter(|n| n % 97 == 0 || n % 4096 < 40 || n % 4096 > 4056);
+        let all =
+            requests.flat_map(|n| (0..13).flat_map(move |align| (0..4).map(move |chance| (n, 1 << align, chance))));
+        all.map(move |(n, align, chance)| (n, align, place(SLOT, n, align, chance, is_free)))
+    }
+
+    #[test]
+    fn an_object_stands_in_its_slot_as_it_was_asked_for() {
+        for (n, align, user) in places(true) {
+            let user = user.unwrap();
+            assert!(user >= 1 << 20 && user + n.max(ALIGN) <= (1 << 20) + DATA, "{n} {align}");
+            assert!(user % align == 0 && user % ALIGN == 0, "{n} {align}");
+        }
+    }
+
+    #[test]
+    fn nothing_stands_at_a_slots_start_where_free_reads_what_lies_before() {
+        for (n, align, user) in places(false) {
+            assert_ne!(user, Some(1 << 20), "{n} {align}");
+            assert!(user.is_some() || n.next_multiple_of(align.max(ALIGN)) >= DATA, "{n} {align}");
         }
     }
 }

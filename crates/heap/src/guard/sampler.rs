@@ -28,6 +28,9 @@ pub struct Sampler {
     random: u64,
     /// The counter of cycles at the last sample.
     last: u64,
+    /// Times in a row that one was due and no malloc came, and looks until that is tried again.
+    misses: u32,
+    quiet: u32,
 }
 
 impl Sampler {
@@ -35,7 +38,7 @@ impl Sampler {
     pub fn new(index: u32) -> Sampler {
         let seed = POLICY.guard_seed().unwrap_or(SECRET.load(Relaxed) as usize);
         let random = (seed as u64 ^ u64::from(index).wrapping_add(1) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut sampler = Sampler { left: 0, look_from: LOOK_EVERY, random, last: 0 };
+        let mut sampler = Sampler { left: 0, look_from: LOOK_EVERY, random, last: 0, misses: 0, quiet: 0 };
         sampler.draw();
         sampler
     }
@@ -67,11 +70,20 @@ impl Sampler {
         self.left -= count;
     }
 
-    /// A thread's slow path came by, `until_look` frees before it had to; returns the number of frees to the next.
+    /// A thread's slow path came by, `until_look` frees before it had to. Is the next sample nearer than the next look?
     #[inline]
-    pub fn look(&mut self, until_look: u32) -> u32 {
+    pub fn look(&mut self, until_look: u32) -> bool {
         self.pass(i64::from(self.look_from.wrapping_sub(until_look)));
-        self.look_from = if self.is_due() { LOOK_EVERY } else { self.left.min(i64::from(LOOK_EVERY)) as u32 };
+        self.look_from = LOOK_EVERY;
+        self.left < i64::from(LOOK_EVERY)
+    }
+
+    /// Then this is the number of frees to the next look. It is never 1: the free that comes by may go on to the fast path, which
+    /// must not count down to 0 at once.
+    pub fn look_soon(&mut self) -> u32 {
+        if !self.is_due() {
+            self.look_from = self.left.clamp(2, i64::from(LOOK_EVERY)) as u32;
+        }
         self.look_from
     }
 
@@ -80,20 +92,31 @@ impl Sampler {
         self.left <= 0
     }
 
-    /// One is due. May it be now? If not, another number is drawn. `asked` is said where the last that was due found no malloc.
+    /// One is due. May it be now? If it is too early, another number is drawn. `was_due` is said where it was before, and no malloc
+    /// came: the thread does nothing but free. Then it is left alone for some looks, each time for twice as many.
     #[cold]
     pub fn allow(&mut self, is_warm: bool, was_due: bool) -> bool {
-        let asked = POLICY.guard_asked();
-        let early = !asked && (!is_warm || arch::cycles().wrapping_sub(self.last) < APART);
-        if early || was_due {
+        let is_early = || !is_warm || arch::cycles().wrapping_sub(self.last) < APART;
+        if !POLICY.guard_asked() && is_early() {
             self.draw();
+            return false;
         }
-        !(early || was_due)
+        if was_due {
+            self.quiet = 1 << self.misses;
+            self.misses = (self.misses + 1).min(20);
+        }
+        let is_quiet = self.quiet > 0;
+        self.quiet = self.quiet.saturating_sub(1);
+        !is_quiet
     }
 
     /// The next allocation is a sample. Returns a number for its chances.
     pub fn take(&mut self) -> u64 {
+        // What passed beyond it, all at once in a magazine, counts for the next.
+        let beyond = self.left;
         self.draw();
+        self.left = (self.left + beyond).max(1);
+        (self.misses, self.quiet) = (0, 0);
         self.last = arch::cycles();
         self.next()
     }
