@@ -150,15 +150,21 @@ impl Thread {
         !is_own
     }
 
-    /// Where a class neither got nor gave away a magazine since the last look, the same few chunks go round. Those among them
+    /// Where a class neither got nor gave away a magazine for a while, the same few chunks go round. Those among them
     /// that are another arena's share cache lines with what that arena's threads use, and would do so for ever: they go home,
     /// and chunks of the thread's own arena take their place. (Emery Berger calls this passive false sharing.)
     pub fn send_strays_home(&mut self) {
         /// The newest, which are those that go round.
         const NEWEST: usize = 16;
+        /// Looks at the clock from one time to the next: this takes longer than all else that a look does.
+        const LOOKS: u8 = 32;
         let older = self.cache.head.parked[1] as usize;
         let is_sound = |user: usize| free::home_of(user).is_some() && Chunk::from_user(user).is(State::Live);
-        if arena::count() < 2 || !is_sound(older) {
+        if arena::count() < 2 {
+            return;
+        }
+        self.looks = self.looks.wrapping_add(1);
+        if !self.looks.is_multiple_of(LOOKS) || !is_sound(older) {
             return;
         }
         let class = class_of(Chunk::from_user(older).size());

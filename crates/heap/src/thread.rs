@@ -51,6 +51,8 @@ pub struct Thread {
     pub foreign: [u8; CLASSES],
     /// Classes that changed their magazines since the last look at the strays among their chunks.
     pub stirred: [bool; CLASSES],
+    /// Looks at the clock while there are several arenas.
+    pub looks: u8,
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
@@ -197,6 +199,7 @@ fn attach() -> Option<&'static mut Thread> {
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
             stirred: [true; CLASSES],
+            looks: 0,
             epoch: decay::epoch(),
             granted_bytes: 0,
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
