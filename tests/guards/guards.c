@@ -3,9 +3,9 @@
 #include "../contract/hg.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 void free_sized(void *, size_t) __attribute__((weak));
@@ -46,7 +46,16 @@ static byte *sample(size_t n, int at_end) {
     return NULL;
 }
 
-__attribute__((noinline)) static void freed_here(void *p) { free(p); }
+/* Not by a jump: the caller's frame stays. */
+#define FRAME() __asm__ volatile("" ::: "memory")
+__attribute__((noinline)) static void freed_here(void *p) {
+    free(p);
+    FRAME();
+}
+__attribute__((noinline)) static void freed_by_size(void *p, size_t n) {
+    free_sized(p, n);
+    FRAME();
+}
 __attribute__((noinline)) static byte *made_here(size_t n, int at_end) { return sample(n, at_end); }
 
 static void *free_it(void *p) {
@@ -66,6 +75,74 @@ static void about(const void *p) {
 static void on_fault(int signal) {
     say("caught %d", signal);
     _exit(7);
+}
+
+static void *touched;
+static struct sigaction old;
+static byte *stack;
+static size_t stack_bytes;
+static sigjmp_buf back;
+
+/* What a handler may look at is as the kernel made it, and it runs where the program wants it. */
+static void on_fault_info(int signal, siginfo_t *info, void *context) {
+    byte here;
+    ucontext_t *at = context;
+    MUST(signal == SIGSEGV && info->si_signo == SIGSEGV && info->si_addr == touched && info->si_code > 0);
+    MUST(&here > stack && &here < stack + stack_bytes, "another stack");
+    MUST(at->uc_stack.ss_sp == stack, "another context");
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    MUST(sigismember(&blocked, SIGUSR1) && sigismember(&blocked, SIGSEGV), "another mask");
+    /* The kernel's return address is this function's, as if nobody had come before. */
+    MUST((byte *)context == (byte *)__builtin_frame_address(0) + 16);
+    /* `say` would need more stack than there is. */
+    write(1, "caught 11\n", 10);
+    _exit(7);
+}
+
+static void on_fault_handed_on(int signal, siginfo_t *info, void *context) {
+    say("handed on");
+    if (old.sa_flags & SA_SIGINFO) {
+        old.sa_sigaction(signal, info, context);
+    } else {
+        MUST(old.sa_handler == SIG_DFL);
+        raise(SIGSEGV);
+    }
+}
+
+static void on_fault_jump(int signal) { siglongjmp(back, 1); }
+
+static void on_fault_open(int signal, siginfo_t *info, void *context) {
+    MUST(mprotect((byte *)((uintptr_t)info->si_addr & -PAGE), PAGE, PROT_READ | PROT_WRITE) == 0);
+    say("opened");
+}
+
+static void handle(void (*handler)(int, siginfo_t *, void *), int flags) {
+    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | flags};
+    sigaddset(&action.sa_mask, SIGUSR1);
+    MUST(sigaction(SIGSEGV, &action, &old) == 0);
+}
+
+/* A stack for handlers that ends at a page that nobody may touch. */
+static void small_stack(void) {
+    stack_bytes = sysconf(_SC_MINSIGSTKSZ) + 2048;
+    size_t pages = (stack_bytes + PAGE - 1) / PAGE * PAGE;
+    byte *room = mmap(NULL, PAGE + pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    MUST(room != MAP_FAILED && mprotect(room, PAGE, PROT_NONE) == 0);
+    stack = room + PAGE;
+    stack_t it = {.ss_sp = stack, .ss_size = stack_bytes};
+    MUST(sigaltstack(&it, NULL) == 0);
+}
+
+/* Frees a small sample so that it waits in this thread, and waits, too. */
+static int ready[2], enough[2];
+static void *park_it(void *p) {
+    byte c = 0;
+    for (int i = 0; i < 200; i++) free(malloc(40));
+    freed_here(p);
+    write(ready[1], &c, 1);
+    read(enough[0], &c, 1);
+    return NULL;
 }
 
 static const char *mapping_of(void *p, size_t *length) {
@@ -107,10 +184,13 @@ static void many(void) {
     int lines = 0;
     for (int c; (c = fgetc(maps)) != EOF;) lines += c == '\n';
     fclose(maps);
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
+    /* getrusage's peak may be that of the process that started this one. */
+    static char status[4096];
+    int file = open("/proc/self/status", O_RDONLY);
+    MUST(read(file, status, sizeof status - 1) > 0);
+    close(file);
     say("mappings %d", lines);
-    say("kilobytes %ld", used.ru_maxrss);
+    say("kilobytes %ld", strtol(strstr(status, "VmHWM:") + 6, NULL, 10));
     must_be_sound();
     for (int s = 0; s < SLOTS; s++) free(p[s]);
     must_be_sound();
@@ -182,7 +262,14 @@ int main(int argc, char **argv) {
         for (int i = 0; i < 300; i++) MUST(!is_sample(malloc(100), 100));
         return 0;
     }
+    /* On the fast path, where there is one. */
+    for (int i = 0; i < 1000; i++) free(malloc(40));
     if (IS("handler")) signal(SIGSEGV, on_fault);
+    if (IS("handler_info")) {
+        small_stack();
+        handle(on_fault_info, SA_ONSTACK);
+    }
+    if (IS("ignored")) signal(SIGSEGV, SIG_IGN);
     byte *p = made_here(n, strncmp(kind, "under", 5) != 0), *q;
     size_t length;
     if (IS("kind")) {
@@ -192,7 +279,116 @@ int main(int argc, char **argv) {
     }
     about(p);
     if (IS("over_read")) sink = p[rounded(n)];
-    if (IS("over_write") || IS("handler")) p[rounded(n)] = 1;
+    touched = p + rounded(n);
+    if (IS("over_write") || IS("handler") || IS("handler_info") || IS("ignored")) p[rounded(n)] = 1;
+    if (IS("handler_later")) {
+        /* After ours; the next sample finds it. */
+        signal(SIGSEGV, on_fault);
+        p = sample(n, 1);
+        about(p);
+        p[rounded(n)] = 1;
+    }
+    if (IS("handler_alone")) {
+        /* No sample comes after it, so there is no report. */
+        signal(SIGSEGV, on_fault);
+        p[rounded(n)] = 1;
+    }
+    if (IS("handed_on")) {
+        handle(on_fault_handed_on, 0);
+        p = sample(n, 1);
+        about(p);
+        p[rounded(n)] = 1;
+    }
+    if (IS("restored")) {
+        /* Handlers come and go; each time a sample comes in between. */
+        for (int i = 0; i < 40; i++) {
+            struct sigaction before, action = {.sa_handler = i % 2 ? on_fault : on_fault_jump};
+            MUST(sigaction(SIGSEGV, &action, &before) == 0);
+            kept[0] = sample(n, 1);
+            free(kept[0]);
+            kept[0] = NULL;
+            if (i % 3 == 0) {
+                signal(SIGSEGV, SIG_DFL);
+            } else {
+                sigaction(SIGSEGV, &before, NULL);
+            }
+        }
+        p = sample(n, 1);
+        about(p);
+        p[rounded(n)] = 1;
+    }
+    if (IS("jump")) {
+        handle((void *)on_fault_jump, 0);
+        for (volatile int i = 0; i < 50; i++) {
+            byte *volatile q = sample(n, 1);
+            if (sigsetjmp(back, 1) == 0) {
+                q[rounded(n)] = 1;
+                MUST(0, "no fault");
+            }
+            free(q);
+        }
+        must_be_sound();
+        say("went on");
+        return 0;
+    }
+    if (IS("sent")) {
+        raise(SIGSEGV);
+    }
+    if (IS("sent_to_handler")) {
+        signal(SIGSEGV, on_fault);
+        sample(n, 1);
+        raise(SIGSEGV);
+    }
+    if (IS("own_guard")) {
+        /* Memory that the program itself lets nobody write to for a while is its own affair. */
+        handle(on_fault_open, 0);
+        byte *pages;
+        do {
+            MUST(posix_memalign((void **)&pages, PAGE, PAGE) == 0);
+            free(kept[0]);
+            kept[0] = pages;
+        } while (!is_sample(pages, PAGE));
+        kept[0] = NULL;
+        MUST(mprotect(pages, PAGE, PROT_READ) == 0);
+        pages[8] = 1;
+        MUST(pages[8] == 1);
+        /* It is freed so, and its slot serves again. */
+        MUST(mprotect(pages, PAGE, PROT_READ) == 0);
+        freed_here(pages);
+        for (int i = 0; i < 10000; i++) {
+            byte *p = malloc(PAGE);
+            memset(p, 1, PAGE);
+            free(p);
+        }
+        must_be_sound();
+        say("went on");
+        return 0;
+    }
+    if (IS("who")) {
+        say("freed_here %p", (void *)freed_here);
+        freed_here(p);
+        free_it(malloc(8));
+        sink = p[0];
+    }
+    if (IS("who_by_size")) {
+        say("freed_here %p", (void *)freed_by_size);
+        freed_by_size(p, n);
+        free_it(malloc(8));
+        sink = p[0];
+    }
+    if (IS("parked_elsewhere")) {
+        pthread_t thread;
+        MUST(pipe(ready) == 0 && pipe(enough) == 0);
+        MUST(pthread_create(&thread, NULL, park_it, p) == 0);
+        byte c;
+        MUST(read(ready[0], &c, 1) == 1);
+        must_be_sound();
+        write(enough[1], &c, 1);
+        pthread_join(thread, NULL);
+        must_be_sound();
+        say("sound");
+        return 0;
+    }
     if (IS("under_read")) sink = p[-1];
     if (IS("under_write")) p[-1] = 1;
     if (IS("freed_read") || IS("freed_write") || IS("freed_over")) {

@@ -153,15 +153,119 @@ fn threads_are_told_apart() {
     }
 }
 
+/// The lines of a report that begin one.
+fn reports(ran: &Ran) -> Vec<&str> {
+    ran.err.lines().filter(|line| line.starts_with("heapglass: ")).collect()
+}
+
 #[test]
-fn a_handler_of_the_programs_own_gets_the_fault() {
-    for door in DOORS {
-        for mode in MODES {
-            let ran = run(&mut guarded(door, &["handler", "light"], mode));
-            assert_eq!((ran.code, ran.err.as_str()), (Some(7), ""), "{door:?} {ran:#?}");
-            assert!(ran.out.ends_with("caught 11\n"), "{ran:#?}");
+fn a_handler_of_the_programs_own_gets_the_fault_once_it_was_explained() {
+    let everywhere = DOORS.iter().flat_map(|&door| MODES.map(|mode| (door, mode)));
+    for (door, mode) in everywhere {
+        // Put in place before ours, after ours, and on a stack that has hardly room for the kernel's own frame.
+        for kind in ["handler", "handler_later", "handler_info"] {
+            let ran = run(&mut guarded(door, &[kind, "light"], mode));
+            assert_eq!(ran.code, Some(7), "{door:?} {mode} {kind} {ran:#?}");
+            assert!(ran.out.ends_with("caught 11\n"), "{door:?} {mode} {kind} {ran:#?}");
+            assert_eq!(reports(&ran).len(), 1, "{door:?} {mode} {kind} {ran:#?}");
+            assert!(reports(&ran)[0].contains(", 1 byte past the end of the 112 bytes at "), "{ran:#?}");
+            assert_eq!(told(&ran), IN_USE, "{ran:#?}");
         }
     }
+}
+
+#[test]
+fn handlers_that_hand_on_come_and_go_or_jump_away_meet_nobody_twice() {
+    for (door, mode) in DOORS.iter().flat_map(|&door| MODES.map(|mode| (door, mode))) {
+        let ran = run(&mut guarded(door, &["handed_on", "light"], mode));
+        assert_eq!((ran.signal, reports(&ran).len()), (Some(SIGSEGV), 1), "{door:?} {mode} {ran:#?}");
+        assert_eq!(ran.out.matches("handed on\n").count(), 1, "{door:?} {mode} {ran:#?}");
+        let ran = run(&mut guarded(door, &["restored", "light"], mode));
+        assert_eq!((ran.signal, reports(&ran).len()), (Some(SIGSEGV), 1), "{door:?} {mode} {ran:#?}");
+        let ran = run(&mut guarded(door, &["jump", "light"], mode)).ok();
+        assert!(ran.out.ends_with("went on\n"), "{door:?} {mode} {ran:#?}");
+        assert_eq!(reports(&ran).len(), 50, "{door:?} {mode} {ran:#?}");
+    }
+}
+
+#[test]
+fn what_is_no_fault_of_a_sample_is_not_told_as_one() {
+    for (door, mode) in DOORS.iter().flat_map(|&door| MODES.map(|mode| (door, mode))) {
+        let ran = run(&mut guarded(door, &["sent", "light"], mode));
+        assert_eq!((ran.signal, ran.err.as_str()), (Some(SIGSEGV), ""), "{door:?} {mode} {ran:#?}");
+        let ran = run(&mut guarded(door, &["sent_to_handler", "light"], mode));
+        assert_eq!((ran.code, ran.err.as_str()), (Some(7), ""), "{door:?} {mode} {ran:#?}");
+        // Nobody can explain where the kernel asks nobody.
+        let ran = run(&mut guarded(door, &["ignored", "light"], mode));
+        assert_eq!((ran.signal, ran.err.as_str()), (Some(SIGSEGV), ""), "{door:?} {mode} {ran:#?}");
+        for way in WAYS {
+            let ran = run(&mut guarded(door, &["own_guard", way], mode)).ok();
+            assert!(ran.out.ends_with("opened\nwent on\n"), "{door:?} {mode} {way} {ran:#?}");
+            assert_eq!(ran.err, "", "{door:?} {mode} {way} {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn who_freed_it_is_exact_or_said_to_be_late() {
+    const LATE: &str = ", up to two frees before it was at";
+    // Where every call is exact, and where the size tells that it isn't to be parked.
+    for (kind, mode, is_late) in
+        [("who", "guard:1", false), ("who", "guard:20", true), ("who_by_size", "guard:20", false)]
+    {
+        for door in DOORS {
+            let ran = run(&mut guarded(door, &[kind, "light"], mode));
+            assert_eq!(ran.signal, Some(SIGSEGV), "{door:?} {kind} {mode} {ran:#?}");
+            let mut lines = ran.err.lines().skip_while(|line| !line.starts_with("  freed by thread "));
+            assert_eq!(lines.next().unwrap().ends_with(LATE), is_late, "{door:?} {kind} {mode} {ran:#?}");
+            // Where the library is linked in, frames of its own come first.
+            let number = |text: &str| usize::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+            let function = number(ran.out.lines().find_map(|line| line.strip_prefix("freed_here ")).unwrap());
+            let frames = lines.take_while(|line| line.starts_with("    "));
+            let mut frames = frames.map(|line| number(line.split_whitespace().next().unwrap()));
+            let is_there = frames.any(|frame| (function..function + 32).contains(&frame));
+            assert_eq!(is_there, !is_late, "{door:?} {kind} {mode} {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_small_sample_that_another_thread_has_parked_is_sound() {
+    for (door, mode) in DOORS.iter().flat_map(|&door| MODES.map(|mode| (door, mode))) {
+        for size in ["1", "5", "8"] {
+            let ran = run(&mut guarded(door, &["parked_elsewhere", "light", size], mode)).ok();
+            assert!(ran.out.ends_with("sound\n") && ran.err.is_empty(), "{door:?} {mode} {size} {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_memory_around_a_sample_is_drawn() {
+    let ran = run(&mut guarded(Door::Preload, &["over_write", "light", "105"], "guard:1"));
+    let about = format!("{ran:#?}");
+    let mut rows = ran.err.lines().skip_while(|line| *line != "  what lies there").skip(1);
+    let mut row = || {
+        let row = rows.next().unwrap_or_else(|| panic!("{about}"));
+        let (address, rest) = row.trim().split_once(' ').unwrap();
+        let (bytes, what) = rest.trim_start().split_once(" bytes ").unwrap();
+        (usize::from_str_radix(&address[2..], 16).unwrap(), bytes.parse::<usize>().unwrap(), what.to_owned())
+    };
+    let all: Vec<_> = (0..5).map(|_| row()).collect();
+    for pair in all.windows(2) {
+        assert_eq!(pair[0].0 + pair[0].1, pair[1].0, "{about}");
+    }
+    let what: Vec<_> = all.iter().map(|(_, _, what)| what.as_str()).collect();
+    assert_eq!(what, ["inaccessible", "left over", "in use", "left over", "inaccessible <- here"], "{about}");
+    assert_eq!((all[2].1, all[3].1), (105, 7), "{about}");
+}
+
+#[test]
+fn functions_that_a_file_offers_are_named() {
+    let program = compile("tests/guards/guards.c", Door::Preload, &["-rdynamic"]);
+    let mut command = on_heapglass(program, Door::Preload);
+    let ran = run(command.args(["over_write", "light"]).env("HEAPGLASS", "guard:1"));
+    let named = |line: &str| line.contains(" in main+0x");
+    assert!(ran.err.lines().filter(|line| named(line)).count() == 2, "{ran:#?}");
 }
 
 #[test]
@@ -301,6 +405,6 @@ fn the_rate_is_what_was_asked_for_whatever_the_traffic() {
     for words in traffic {
         let (samples, calls) = counted(words, "guard:500,guard_slots:32K");
         let share = samples * 500.0 / calls;
-        assert!((0.6..1.5).contains(&share), "{words:?}: {samples} of {calls}");
+        assert!((0.75..1.3).contains(&share), "{words:?}: {samples} of {calls}");
     }
 }

@@ -435,6 +435,10 @@ impl Slot {
     fn lock(&mut self, is_light: bool, is_marked: bool) {
         // SAFETY: the object was freed, and the pages are the slot's alone.
         unsafe {
+            // Whole pages of its own the program may have kept itself from writing to, and not said before it freed them.
+            if is_light && self.request >= os::page_size() {
+                let _ = kernel::protect(self.open, self.open_bytes, Access::ReadWrite);
+            }
             if is_light && !self.hard || is_marked && self.hard {
                 self.hard = kernel::guard(self.open, self.open_bytes).is_err();
                 if !self.hard {
