@@ -9,6 +9,7 @@ use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe;
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{self, Thread};
@@ -64,6 +65,10 @@ fn could_be(size: usize, length: usize) -> bool {
 
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
     let (usable, right) = match live(call, user as usize) {
+        _ if secure::has(secure::CANARY) => {
+            let asked = usable(call, user);
+            (asked, size == asked)
+        }
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
@@ -81,10 +86,11 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     if user.is_null() {
         return 0;
     }
-    match live(call, user as usize) {
+    let room = match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
-    }
+    };
+    secure::asked(call, user as usize, room)
 }
 
 /// Bytes of a chunk in use, with its header and rounding; of a mapping, all of it. For figures.
@@ -219,8 +225,12 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
         report_not_live("free", user);
     }
     let size = chunk.size();
+    secure::asked("free", user, size - OVERHEAD);
     if chunk.next().state().is_none() {
         prove_next(chunk);
+    }
+    if secure::is_on() {
+        return secure::take_back(thread, chunk, size);
     }
     put_away_chunk(thread, chunk, size);
 }
@@ -255,7 +265,7 @@ fn prove_next(chunk: Chunk) {
 }
 
 /// A proven chunk of a heap, live until now.
-fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
+pub fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {

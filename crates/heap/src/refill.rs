@@ -12,6 +12,7 @@ use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine, proven};
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -75,6 +76,7 @@ impl Thread {
         if size > SMALL_MAX {
             return self.pop_medium(size);
         }
+        self.shuffle_next(class_of(size));
         let bin = self.cache.bins.get_mut(class_of(size))?;
         // SAFETY: the slot below a bin's position is filled, or the magazine's zero guard.
         let user = unsafe { *bin.top.sub(1) };
@@ -94,6 +96,7 @@ impl Thread {
     /// Classes above the exact ones hold several sizes: in one all fit, and in the one below perhaps the newest few.
     fn pop_medium(&mut self, size: usize) -> Option<Chunk> {
         let (above, class) = (class_above(size), class_of(size));
+        self.shuffle_next(above);
         let (class, back) = if !self.cached(above).is_empty() {
             (above, 0)
         } else {
@@ -298,6 +301,7 @@ impl Thread {
         }
         let demand = self.demand.get(class).copied().unwrap_or(0);
         let step = self.next_step(class);
+        let (step, demand) = secure::batches(step, demand);
         let me = thread::owner();
         if let Some(full) = depot::take(class, me) {
             return self.exchange(class, size, full);
@@ -363,7 +367,9 @@ impl Thread {
                 })
             });
             // Popped from the end: so the lowest address comes first.
-            core::slice::from_raw_parts_mut(slots, filled).reverse();
+            let rest = core::slice::from_raw_parts_mut(slots, filled);
+            rest.reverse();
+            let taken = self.shuffle_refill(taken, rest).or(taken);
             self.load(class, magazine, filled);
             if magazine != old && !old.is_null() {
                 self.put_empty(old);

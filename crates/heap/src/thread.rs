@@ -19,6 +19,7 @@ use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::refill::SPARES;
+use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
@@ -53,6 +54,7 @@ pub struct Thread {
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
     pub arena: &'static Arena,
+    pub secure: secure::Local,
     /// The next unused record.
     next: *mut Thread,
 }
@@ -170,6 +172,7 @@ fn attach() -> Option<&'static mut Thread> {
             epoch: decay::epoch(),
             granted_bytes: 0,
             arena: arena::choose(),
+            secure: secure::Local::new(key),
             next: ptr::null_mut(),
         });
         &mut *record
@@ -199,9 +202,10 @@ fn set_up() {
     }
     if STAGE.load(Relaxed) == 0 {
         config::draw_secret();
+        // Some settings decide how the first list looks.
+        config::read_environment();
         arena::prepare_main();
         STAGE.store(1, Release);
-        config::read_environment();
     }
     SET_UP.unlock();
 }
@@ -230,6 +234,7 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
+    secure::quarantine::leave(thread);
     thread.flush_and_forget();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
