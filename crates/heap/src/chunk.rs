@@ -62,7 +62,8 @@ pub enum State {
 }
 
 use State::*;
-const STATES: [State; 8] = [Live, Cached, Fast, Free, Top, Fence, Mapped, Quarantined];
+/// In the order in which they are looked for: as often as they are met.
+const STATES: [State; 8] = [Live, Cached, Top, Free, Fast, Quarantined, Fence, Mapped];
 
 /// The process's secret: an odd multiplier, drawn before the first chunk is made.
 pub static SECRET: AtomicU64 = AtomicU64::new(1);

@@ -392,7 +392,14 @@ impl Thread {
     }
 
     /// Pushes what is parked, the older first.
+    #[inline]
     pub fn unpark(&mut self) {
+        if self.cache.head.parked != [SENTINEL; 2] {
+            self.unpark_all();
+        }
+    }
+
+    fn unpark_all(&mut self) {
         let [newer, older] = core::mem::replace(&mut self.cache.head.parked, [SENTINEL; 2]);
         self.push_parked(older);
         self.push_parked(newer);

@@ -16,6 +16,9 @@ const SMALL_WORDS: usize = 2;
 const LARGE_WORDS: usize = 10;
 const _: () = assert!(SMALL_MAX >= HEADER + (LARGE_WORDS + 1) * size_of::<usize>());
 
+/// Bytes that are looked at together.
+const LINE: usize = 64;
+
 /// Clears memory of a chunk that the program just gave up.
 pub fn area(user: usize, bytes: usize) {
     // SAFETY: the chunk was proven live, and is the caller's to free.
@@ -80,6 +83,7 @@ pub fn seam(start: usize, end: usize) {
 
 /// Proves that bytes `from..to` of a chunk that is no longer, or not yet, the program's are zero; stops the process where they
 /// aren't.
+#[inline]
 pub fn prove(user: usize, from: usize, to: usize, when: &'static str) {
     // SAFETY: the chunk is the caller's.
     if let Some(at) = unsafe { first_written(user + from, to.saturating_sub(from)) } {
@@ -91,19 +95,47 @@ pub fn prove(user: usize, from: usize, to: usize, when: &'static str) {
 ///
 /// # Safety
 /// The memory may be read.
+#[inline]
 pub unsafe fn first_written(at: usize, bytes: usize) -> Option<usize> {
-    // SAFETY: as the caller promises; words lie inside, at their alignment.
+    // SAFETY: as the caller promises.
+    if unsafe { is_zero(at, bytes) } { None } else { unsafe { find_written(at, bytes) } }
+}
+
+/// # Safety
+/// As `first_written`.
+#[inline]
+unsafe fn is_zero(at: usize, bytes: usize) -> bool {
+    // SAFETY: as above, as every read is inside.
     unsafe {
-        let memory = core::slice::from_raw_parts(at as *const u8, bytes);
-        let (head, words, tail) = memory.align_to::<u64>();
-        // Lines at a time, without a branch inside, so that it is done by the widest registers there are.
-        let is_zero = |line: &[u64]| line.iter().fold(0, |all, &word| all | word) == 0;
-        let mut lines = words.chunks_exact(8);
-        let clear = head.iter().chain(tail).all(|&byte| byte == 0)
-            && lines.by_ref().all(is_zero)
-            && is_zero(lines.remainder());
-        if clear { None } else { memory.iter().position(|&byte| byte != 0) }
+        let (mut at, end) = (at, at + bytes);
+        // Without a branch inside, so that it is done by the widest registers there are.
+        while end - at >= LINE {
+            let line = (at as *const [u64; LINE / 8]).read_unaligned();
+            if line.iter().fold(0, |all, &word| all | word) != 0 {
+                return false;
+            }
+            at += LINE;
+        }
+        let mut all = 0;
+        while end - at >= 8 {
+            all |= (at as *const u64).read_unaligned();
+            at += 8;
+        }
+        while at < end {
+            all |= u64::from(*(at as *const u8));
+            at += 1;
+        }
+        all == 0
     }
+}
+
+/// # Safety
+/// As `first_written`.
+#[cold]
+unsafe fn find_written(at: usize, bytes: usize) -> Option<usize> {
+    // SAFETY: as above.
+    let memory = unsafe { core::slice::from_raw_parts(at as *const u8, bytes) };
+    memory.iter().position(|&byte| byte != 0)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! there were one thread more. It comes down to that with its next free, not before.
 
 use super::{CLEAR, clear, has};
+use crate::arch;
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::free;
@@ -37,6 +38,8 @@ pub struct Waiting {
     slots: *mut usize,
     count: usize,
     bytes: usize,
+    /// The one that is put out next, chosen beforehand, so that its header is there by then.
+    next: usize,
 }
 
 pub fn set_bytes(bytes: usize) {
@@ -59,7 +62,7 @@ pub fn held() -> (usize, usize) {
 
 impl Waiting {
     pub const fn new() -> Waiting {
-        Waiting { slots: ptr::null_mut(), count: 0, bytes: 0 }
+        Waiting { slots: ptr::null_mut(), count: 0, bytes: 0, next: 0 }
     }
 
     pub fn bytes(&self) -> usize {
@@ -93,6 +96,14 @@ impl Waiting {
         self.count += 1;
         self.bytes += size;
         HELD.fetch_add(size, Relaxed);
+    }
+
+    /// Asks for the header of the one that is put out next.
+    fn prefetch(&self) {
+        if self.next < self.count {
+            // SAFETY: a filled slot.
+            arch::prefetch(unsafe { *self.slots.add(self.next) }.wrapping_sub(8));
+        }
     }
 
     /// Takes out the chunk at an index below `count`, and proves it.
@@ -151,9 +162,11 @@ pub fn put(thread: &mut Thread, chunk: Chunk, size: usize) -> bool {
 
 /// Any chunk that waits goes where it belongs.
 fn put_out(thread: &mut Thread) {
-    let local = &mut thread.secure;
-    let index = local.random.below(local.waiting.count);
-    let (chunk, size) = local.waiting.take(index);
+    let waiting = &mut thread.secure.waiting;
+    let chosen = if waiting.next < waiting.count { waiting.next } else { waiting.count - 1 };
+    let (chunk, size) = waiting.take(chosen);
+    waiting.next = thread.secure.random.below(waiting.count);
+    waiting.prefetch();
     free::put_away_chunk(Some(thread), chunk, size);
 }
 

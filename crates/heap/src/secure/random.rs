@@ -23,34 +23,50 @@ impl Random {
         self.used = self.block.len();
     }
 
+    #[inline]
     fn number(&mut self) -> u32 {
-        if self.used >= self.block.len() {
-            let key = [0, 1, 2, 3].map(|word| keys::get(keys::RANDOM + word));
-            self.block = block(key, self.counter, self.stream);
-            self.counter = self.counter.wrapping_add(1);
-            self.used = 0;
+        if let Some(&number) = self.block.get(self.used) {
+            self.used += 1;
+            return number;
         }
-        self.used += 1;
-        self.block.get(self.used - 1).copied().unwrap_or(0)
+        self.refill()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self) -> u32 {
+        let key = [0, 1, 2, 3].map(|word| keys::get(keys::RANDOM + word));
+        self.block = block(key, self.counter, self.stream);
+        self.counter = self.counter.wrapping_add(1);
+        self.used = 1;
+        self.block[0]
     }
 
     /// A number below `bound`, which is below 2^32; 0 where that is 0. (By multiplication, after Lemire: for small bounds as
     /// even as makes no difference.)
+    #[inline]
     pub fn below(&mut self, bound: usize) -> usize {
         ((u64::from(self.number()) * bound as u64) >> 32) as usize
     }
 }
 
-fn quarter([a, b, c, d]: [u32; 4]) -> [u32; 4] {
-    let a = a.wrapping_add(b);
-    let d = (d ^ a).rotate_left(16);
-    let c = c.wrapping_add(d);
-    let b = (b ^ c).rotate_left(12);
-    let a = a.wrapping_add(b);
-    let d = (d ^ a).rotate_left(8);
-    let c = c.wrapping_add(d);
-    let b = (b ^ c).rotate_left(7);
-    [a, b, c, d]
+type Row = [u32; 4];
+
+/// One step of a round, for four columns at once: written so that it becomes operations on whole rows.
+fn step(to: &mut Row, from: Row, mixed: &mut Row, turn: u32) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = to.wrapping_add(from);
+    }
+    for (mixed, to) in mixed.iter_mut().zip(*to) {
+        *mixed = (*mixed ^ to).rotate_left(turn);
+    }
+}
+
+fn round(a: &mut Row, b: &mut Row, c: &mut Row, d: &mut Row) {
+    step(a, *b, d, 16);
+    step(c, *d, b, 12);
+    step(a, *b, d, 8);
+    step(c, *d, b, 7);
 }
 
 /// One block of the cipher, in rows of four columns.
@@ -68,21 +84,21 @@ fn block(key: [u64; 4], counter: u64, stream: u64) -> [u32; 16] {
         row(counter, stream),
     ];
     let [mut a, mut b, mut c, mut d] = start;
-    let round = |a: &mut [u32; 4], b: &mut [u32; 4], c: &mut [u32; 4], d: &mut [u32; 4]| {
-        for column in 0..4 {
-            [a[column], b[column], c[column], d[column]] = quarter([a[column], b[column], c[column], d[column]]);
-        }
-    };
     for _ in 0..ROUNDS / 2 {
         round(&mut a, &mut b, &mut c, &mut d);
         // The diagonals become columns, and go back.
-        let turned = |row: [u32; 4], by: usize| core::array::from_fn(|at| row[(at + by) & 3]);
-        (b, c, d) = (turned(b, 1), turned(c, 2), turned(d, 3));
+        let ([b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]) = (b, c, d);
+        (b, c, d) = ([b1, b2, b3, b0], [c2, c3, c0, c1], [d3, d0, d1, d2]);
         round(&mut a, &mut b, &mut c, &mut d);
-        (b, c, d) = (turned(b, 3), turned(c, 2), turned(d, 1));
+        let ([b0, b1, b2, b3], [c0, c1, c2, c3], [d0, d1, d2, d3]) = (b, c, d);
+        (b, c, d) = ([b3, b0, b1, b2], [c2, c3, c0, c1], [d1, d2, d3, d0]);
     }
-    let rows = [a, b, c, d];
-    core::array::from_fn(|at| rows[at / 4 & 3][at & 3].wrapping_add(start[at / 4 & 3][at & 3]))
+    let mut all = [0; 16];
+    let sums = [a, b, c, d].into_iter().flatten().zip(start.into_iter().flatten());
+    for (word, (mixed, first)) in all.iter_mut().zip(sums) {
+        *word = mixed.wrapping_add(first);
+    }
+    all
 }
 
 #[cfg(test)]
