@@ -29,6 +29,10 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
     let Some((user, zero)) = made else { return core::ptr::null_mut() };
     if secure::is_on() {
         secure::hand_out(user as usize, request, zero);
+    } else {
+        // What a free wrote there is no longer true.
+        // SAFETY: the chunk holds at least three words.
+        unsafe { *user.cast::<usize>() = 0 };
     }
     probe::allocated(Call::Aligned, || crate::free::length(user as usize));
     user
@@ -43,12 +47,7 @@ fn steps(align: usize, request: usize) -> Option<(*mut u8, bool)> {
     }
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {
-        Some(chunk) => {
-            // What a free wrote there is no longer true.
-            // SAFETY: the chunk holds at least three words.
-            unsafe { *chunk.word(0) = 0 };
-            Some((chunk.user() as *mut u8, false))
-        }
+        Some(chunk) => Some((chunk.user() as *mut u8, false)),
         None if !maps => mapped::allocate(request, align).map(|made| (made.user as *mut u8, made.zero)),
         None => None,
     }

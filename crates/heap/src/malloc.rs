@@ -113,14 +113,14 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         thread.tick();
     }
     let needed = secure::padded(request);
-    let mut allocated =
-        steps(thread, needed).or_else(|| secure::again(|| steps(thread::current(), needed)))?;
+    let mut allocated = steps(thread, needed).or_else(|| secure::again(|| steps(thread::current(), needed)))?;
     let user = allocated.user;
-    // What a free wrote there is no longer true.
-    // SAFETY: the chunk holds at least three words.
-    unsafe { *user.cast::<usize>() = 0 };
     if secure::is_on() {
         allocated.zero = secure::hand_out(user as usize, request, allocated.zero);
+    } else {
+        // What a free wrote there is no longer true.
+        // SAFETY: the chunk holds at least three words.
+        unsafe { *user.cast::<usize>() = 0 };
     }
     probe::allocated(call, || crate::free::length(user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;

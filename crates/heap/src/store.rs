@@ -316,9 +316,7 @@ impl Store {
                 past = past.join(unsafe { self.bins.remove(&self.span, next) });
                 clear::header(next);
             }
-            Some(
-                State::Live | State::Cached | State::Quarantined | State::Fast | State::Free | State::Fence,
-            ) => {}
+            Some(State::Live | State::Cached | State::Quarantined | State::Fast | State::Free | State::Fence) => {}
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
         }
         let after = Chunk::at(start.address() + total);

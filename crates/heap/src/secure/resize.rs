@@ -30,13 +30,14 @@ pub fn resize(user: usize, live: &Live, request: usize) -> (usize, Option<usize>
         // SAFETY: the program's until now, and inside the chunk.
         unsafe { ptr::write_bytes((now + request) as *mut u8, 0, given_up) };
     }
-    if after > before && !fresh {
-        if has(CLEAR) {
-            clear::prove(now, before, after, "handed out again");
-        } else if has(ZERO) {
-            // SAFETY: gained, and inside the chunk.
-            unsafe { ptr::write_bytes((now + before) as *mut u8, 0, after - before) };
-        }
+    if after > before && !fresh && has(CLEAR) {
+        clear::prove(now, before, after, "handed out again");
+    }
+    if has(ZERO) && !has(CLEAR) {
+        // What came from the kernel is zero.
+        let end = if fresh { request.min(before) } else { request };
+        // SAFETY: gained, and inside the chunk.
+        unsafe { ptr::write_bytes((now + old) as *mut u8, 0, end.saturating_sub(old)) };
     }
     if has(CANARY) {
         canary::put(now, after, request);
