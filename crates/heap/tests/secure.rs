@@ -42,24 +42,24 @@ fn one_thread(mode: Mode, ops: &[Op], check_each: bool) {
 
 #[test]
 fn one_thread_checked_after_every_call() {
-    property("secure-checked", 250, vec(op(), 0..120), |ops| one_thread(Mode::Default, &ops, true));
+    property("secure-checked", 60, vec(op(), 0..120), |ops| one_thread(Mode::Default, &ops, true));
 }
 
 #[test]
 fn one_thread_unchecked_until_the_end() {
-    property("secure-unchecked", 120, vec(op(), 0..1500), |ops| one_thread(Mode::Default, &ops, false));
+    property("secure-unchecked", 80, vec(op(), 0..1500), |ops| one_thread(Mode::Default, &ops, false));
 }
 
 #[test]
 fn one_thread_in_the_other_modes() {
     let mode = proptest::sample::select(vec![Mode::Classic, Mode::NoParking, Mode::NoMappings]);
-    property("secure-modes", 100, (mode, vec(op(), 0..300)), |(mode, ops)| one_thread(mode, &ops, false));
+    property("secure-modes", 60, (mode, vec(op(), 0..300)), |(mode, ops)| one_thread(mode, &ops, false));
 }
 
 #[test]
 fn four_threads_free_what_others_allocated() {
     let rounds = vec(vec(vec(op(), 0..400), 4), 1..3);
-    property("secure-threads", 60, rounds, |rounds: Vec<Vec<Vec<Op>>>| {
+    property("secure-threads", 30, rounds, |rounds: Vec<Vec<Vec<Op>>>| {
         world::reset(Mode::Default);
         let table = Table::new();
         for (round, scripts) in rounds.iter().enumerate() {

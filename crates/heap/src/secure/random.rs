@@ -130,7 +130,7 @@ mod tests {
     fn streams_differ() {
         let (mut one, mut other, mut turned) = (Random::new(1), Random::new(2), Random::new(1));
         turned.turn(9);
-        let mut ten = |random: &mut Random| (0..10).map(|_| random.number()).collect::<Vec<_>>();
+        let ten = |random: &mut Random| (0..10).map(|_| random.number()).collect::<Vec<_>>();
         let first = ten(&mut one);
         assert_ne!(first, ten(&mut other));
         assert_ne!(first, ten(&mut turned));
