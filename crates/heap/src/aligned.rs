@@ -1,5 +1,6 @@
 //! The aligned functions' common part: chunks at multiples of any power of two.
 
+use crate::cache;
 use crate::malloc::{self, no_memory};
 use crate::mapped;
 use crate::policy::POLICY;
@@ -30,9 +31,8 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
     if secure::is_on() {
         secure::hand_out(user as usize, request, zero);
     } else {
-        // What a free wrote there is no longer true.
-        // SAFETY: the chunk holds at least three words.
-        unsafe { *user.cast::<usize>() = 0 };
+        // SAFETY: allocated just now.
+        unsafe { cache::clear(user as usize) };
     }
     probe::allocated(Call::Aligned, || crate::free::length(user as usize));
     user

@@ -118,9 +118,8 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     if secure::is_on() {
         allocated.zero = secure::hand_out(user as usize, request, allocated.zero);
     } else {
-        // What a free wrote there is no longer true.
-        // SAFETY: the chunk holds at least three words.
-        unsafe { *user.cast::<usize>() = 0 };
+        // SAFETY: allocated just now.
+        unsafe { cache::clear(user as usize) };
     }
     probe::allocated(call, || crate::free::length(user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;
