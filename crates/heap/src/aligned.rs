@@ -30,9 +30,6 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
     let Some((user, zero)) = made else { return core::ptr::null_mut() };
     if secure::is_on() {
         secure::hand_out(user as usize, request, zero);
-    } else {
-        // SAFETY: allocated just now.
-        unsafe { cache::clear(user as usize) };
     }
     probe::allocated(Call::Aligned, || crate::free::length(user as usize));
     user
@@ -47,7 +44,14 @@ fn steps(align: usize, request: usize) -> Option<(*mut u8, bool)> {
     }
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {
-        Some(chunk) => Some((chunk.user() as *mut u8, false)),
+        Some(chunk) => {
+            // What secure mode hands out must be as it was left.
+            if !secure::is_on() {
+                // SAFETY: allocated just now.
+                unsafe { cache::clear(chunk.user()) };
+            }
+            Some((chunk.user() as *mut u8, false))
+        }
         None if !maps => mapped::allocate(request, align).map(|made| (made.user as *mut u8, made.zero)),
         None => None,
     }

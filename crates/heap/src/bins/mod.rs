@@ -159,7 +159,7 @@ impl Bins {
                 if self.unsorted.is_empty() {
                     return None;
                 }
-                let chunk = proven(list::bk(&mut self.unsorted));
+                let chunk = proven(list::bk(&self.unsorted));
                 list::remove(span, link_of(chunk));
                 if chunk.size() == size {
                     self.pages.take(span, chunk);
