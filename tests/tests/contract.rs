@@ -371,6 +371,11 @@ fn a14_realloc_grows_in_place() {
 }
 
 #[test]
+fn a14_realloc_grows_over_the_edge_of_the_exact_classes() {
+    holds("a14_edge", &[], &[]);
+}
+
+#[test]
 fn a14_a_mapped_chunk_is_moved_without_copying() {
     seen("a14_mremap", &[], MEMORY, |traced| {
         for (mark, at_most) in [("grow", 1), ("shrink", 1)] {
