@@ -371,7 +371,7 @@ fn a14_realloc_grows_in_place() {
 }
 
 #[test]
-fn a14_realloc_grows_over_the_edge_of_the_exact_classes() {
+fn a14_realloc_grows_to_the_edge_of_the_exact_classes() {
     holds("a14_edge", &[], &[]);
 }
 

@@ -100,7 +100,9 @@ fn the_break_refused_by_a_filter() {
 
 #[test]
 fn other_calls_refused_by_a_filter() {
-    for call in ["mremap", "madvise", "mprotect", "munmap", "prctl", "getrandom", "sched_getaffinity"] {
+    let calls =
+        ["mmap", "munmap", "mremap", "mprotect", "madvise", "prctl", "getrandom", "sched_getaffinity", "clock_gettime"];
+    for call in calls {
         for (error, when) in [("EPERM", "early"), ("ENOMEM", "late")] {
             survives("filter", &[call, error, when], &[]);
         }
@@ -117,6 +119,13 @@ fn the_program_moves_the_break_by_odd_amounts() {
 fn ten_thousand_forks_from_four_threads() {
     survives("forks", &["10000"], &[]);
     survives("forks", &["1000"], &[CLASSIC]);
+}
+
+#[test]
+fn forks_beside_a_thread_that_holds_the_c_librarys_locks() {
+    survives("fork_beside_stdio", &["20"], &[]);
+    survives("fork_beside_stdio", &["20"], &[CLASSIC]);
+    survives("fork_beside_stdio", &["20", "handler"], &[]);
 }
 
 #[test]

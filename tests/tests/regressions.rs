@@ -167,3 +167,9 @@ fn sized_delete_passed_wrong_sizes_of_the_same_doubling() {
         }
     }
 }
+
+#[test]
+fn a_header_of_1_was_believed_in_a_programs_first_calls() {
+    stopped("no_secret.c", &[], &[], "realloc(@): invalid pointer or corrupted header: ");
+    stopped("no_secret.c", &["usable"], &[], "malloc_usable_size(@): invalid pointer or corrupted header: ");
+}

@@ -8,6 +8,7 @@ mod callgrind;
 mod cargo;
 mod counts;
 mod edges;
+mod fuzz;
 mod measure;
 mod no_c;
 mod rivals;
@@ -62,13 +63,15 @@ fn main() -> ExitCode {
         }
         ["rivals"] => ended(rivals::run()),
         ["measure", names @ ..] => ended(measure::run(names)),
+        ["fuzz", words @ ..] => ended(fuzz::run(words)),
+        ["soak", words @ ..] => ended(fuzz::soak(words)),
         ["benchmarks", words @ ..] => ended(benchmarks::run(words)),
         ["help" | "--help" | "-h"] => {
-            println!("{USAGE}\n{}", benchmarks::USAGE);
+            println!("{USAGE}\n{}\n{}", benchmarks::USAGE, fuzz::USAGE);
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}\n{}", benchmarks::USAGE);
+            eprintln!("{USAGE}\n{}\n{}", benchmarks::USAGE, fuzz::USAGE);
             ExitCode::from(2)
         }
     }

@@ -85,7 +85,7 @@ macro_rules! figure {
     };
 }
 
-fn body(bytes: &[u8]) -> String {
+pub fn body(bytes: &[u8]) -> String {
     if bytes.len() < COUNTERS_BYTES || figure!(bytes, magic) != MAGIC {
         return "heapglass: no figures: the program never allocated through the library; it brings an allocator of its own, \
                 or became another program by exec (then use -f)\n"

@@ -109,6 +109,15 @@ pub fn holds(index: usize, address: usize) -> bool {
     heap_around(index, address).is_some()
 }
 
+/// The number of the arena in whose heaps a header can lie at this address: then there is memory.
+#[inline]
+pub fn home_of(address: usize) -> Option<usize> {
+    region::holder(address).or_else(|| {
+        let home = region::owner(address)?;
+        holds(home, address).then_some(home)
+    })
+}
+
 /// Bounds of the heap of an arena that an address lies in.
 fn heap_around(index: usize, address: usize) -> Option<(usize, usize)> {
     let store = get(index).store.get();

@@ -63,7 +63,7 @@ pub struct Head {
 /// Frees between two looks at the clock.
 pub const LOOK_EVERY: u32 = 256;
 
-/// Freed pointers that wait for their headers. Two in every build but those that `cargo xtask benchmarks` makes to compare with.
+/// Freed pointers that wait for their headers. Two in every build but those that are made to compare with, by features.
 pub const PARKED: usize = if cfg!(feature = "park-none") {
     0
 } else if cfg!(feature = "park-one") {

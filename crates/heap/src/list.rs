@@ -4,6 +4,7 @@
 //! Every step is checked before it is taken: an item's neighbours must lie in the arena and point back at it (safe unlink),
 //! or the process stops. A write after free that hits a link is found here, before it moves the heap's hands.
 
+use crate::arena;
 use crate::die;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -93,11 +94,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// Can a link lie there? Asked before a pointer found in free memory is followed.
+    /// Can a link lie there? Asked before a pointer found in free memory is followed. Between heaps, and behind the part of
+    /// one that is in use, there may be no memory.
     #[inline]
     fn holds(&self, link: *mut Link) -> bool {
         let at = link as usize;
-        at.is_multiple_of(8) && (self.lo <= at && at < self.hi || self.heads_lo <= at && at < self.heads_hi)
+        let is_in_heap = || self.lo <= at && at < self.hi && arena::home_of(at).is_some();
+        at.is_multiple_of(8) && (self.heads_lo <= at && at < self.heads_hi || is_in_heap())
     }
 }
 

@@ -95,8 +95,7 @@ pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
 /// growing by small steps takes the lock once in an eighth of its length, and as long as one that malloc made.
 fn roomy(size: usize) -> usize {
     let is_medium = size > SMALL_MAX && size <= CACHED_MAX - ALIGN;
-    // The first class above the exact ones begins below its smallest chunk.
-    if is_medium && thread::is_on_fast_path() { class_size(class_above(size)).max(size) } else { size }
+    if is_medium && thread::is_on_fast_path() { class_room(size) } else { size }
 }
 
 /// Does a chunk of `old` bytes serve a request for `size` as it is?

@@ -309,7 +309,7 @@ impl Thread {
         if demand < ROUNDED_FROM {
             return arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow));
         }
-        self.refill_many(class, size.max(class_size(class)), step, demand)
+        self.refill_many(class, class_room(size), step, demand)
     }
 
     /// A bin that is empty but for what is parked sends every malloc here. Where that happens again and again, the class
@@ -321,7 +321,7 @@ impl Thread {
         }
         let Some(size) = chunk_size(request) else { return };
         let class = class_for(size);
-        let size = size.max(class_size(class));
+        let size = class_room(size);
         let Some(thin) = self.thin.get_mut(class) else { return };
         *thin += 1;
         if *thin < OFTEN {

@@ -88,7 +88,7 @@ pub fn owner(address: usize) -> Option<usize> {
 pub fn holder(address: usize) -> Option<usize> {
     let mark = OWNERS.get(address >> WINDOW_SHIFT)?.load(Relaxed);
     let length = (mark >> LENGTH_SHIFT << UNIT_SHIFT) as usize;
-    if address & (WINDOW - 1) < length && address & (WINDOW - 1) <= length - HEADER {
+    if (address & (WINDOW - 1)) + HEADER <= length {
         return Some((mark as usize & ((1 << LENGTH_SHIFT) - 1)) - 1);
     }
     let (lo, hi) = (BREAK_LO.load(Relaxed), BREAK_HI.load(Relaxed));

@@ -8,6 +8,7 @@
 //! All of this runs with the arena's lock held: a `&mut Store` is the proof. Chunks reached from the store's own lists and
 //! from proven headers are real.
 
+use crate::arena;
 use crate::bins::fast::Fast;
 use crate::bins::pages::Past;
 use crate::bins::{self, Bins};
@@ -289,14 +290,8 @@ impl Store {
         let (mut start, mut total) = (chunk, size);
         let mut past = self.bins.pages.used(self.decay.idle_epochs, size);
         if !chunk.prev_in_use() {
-            let prev_size = chunk.prev_size();
-            let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
-            if !prev_size.is_multiple_of(ALIGN) || prev.address() < self.span.lo || prev.address() >= chunk.address() {
-                die::corrupt_prev_size(chunk);
-            }
-            if !prev.is(State::Free) || prev.size() != prev_size {
-                die::corrupt_prev_size(chunk);
-            }
+            let prev = self.prev_of(chunk);
+            let prev_size = prev.size();
             if prev_size + total <= MAX_CHUNK {
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, prev) });
@@ -339,20 +334,30 @@ impl Store {
         total
     }
 
+    /// The free chunk before one whose P says that there is one, proven. What lies there may be anything: P isn't covered by the
+    /// cookie, and a chunk in use writes where a free one has its size.
+    fn prev_of(&self, chunk: Chunk) -> Chunk {
+        let prev_size = chunk.prev_size();
+        let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
+        let can_be = prev_size.is_multiple_of(ALIGN)
+            && (self.span.lo..chunk.address()).contains(&prev.address())
+            && arena::home_of(prev.address()).is_some();
+        if !can_be || !prev.is(State::Free) || prev.size() != prev_size {
+            die::corrupt_prev_size(chunk);
+        }
+        prev
+    }
+
     /// A chunk before the top becomes part of it, and so do free ones before that: a top may be longer than any chunk, so
     /// those that were too long to merge with each other join it here.
     fn merge_into_top(&mut self, mut start: Chunk, mut whole: usize) -> usize {
         clear::header(Chunk::at(self.top));
         while !start.prev_in_use() {
-            let prev_size = start.prev_size();
-            let prev = Chunk::at(start.address().wrapping_sub(prev_size));
-            if prev.address() < self.span.lo || !prev.is(State::Free) || prev.size() != prev_size {
-                die::corrupt_prev_size(start);
-            }
+            let prev = self.prev_of(start);
             // SAFETY: a proven free chunk of this store.
             unsafe { self.bins.remove(&self.span, prev) };
             clear::header(start);
-            (start, whole) = (prev, whole + prev_size);
+            (start, whole) = (prev, whole + prev.size());
         }
         self.set_top(start, P);
         if whole > decay::TOP_MIN {

@@ -243,7 +243,7 @@ fn detach(thread: &mut Thread) {
     meta::locked(|| {
         // SAFETY: nobody uses the record any more.
         unsafe { (*record).next = UNUSED.load(Relaxed) };
-        UNUSED.store(record, Relaxed);
+        UNUSED.store(record, Release);
     });
 }
 

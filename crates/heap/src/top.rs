@@ -292,9 +292,6 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                 if !keep_spare(store, spare) && !region::unreserve(spare.start, spare.limit) {
                     return false;
                 }
-                if store.spare.as_ref().is_some_and(|kept| kept.start == region.start) {
-                    region::note_end(store.arena, region.kind, region.start, region.start);
-                }
                 *link = region.next;
                 // `next` stays as it is, for those who stand on the record.
                 region.unused = store.unused_regions;
@@ -337,6 +334,7 @@ fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
     }
     clear::fence_before(spare.dirty);
     store.spare = Some(spare);
+    region::note_end(store.arena, Kind::Mapped, spare.start, spare.start);
     decay::raise();
     true
 }

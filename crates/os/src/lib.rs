@@ -12,6 +12,8 @@
 mod arch;
 pub mod brk;
 pub mod env;
+#[cfg(feature = "refusals")]
+pub mod refuse;
 pub mod thread;
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -30,6 +32,10 @@ type Result<T> = core::result::Result<T, Errno>;
 
 #[inline]
 fn call(number: u32, args: [usize; 6]) -> Result<usize> {
+    #[cfg(feature = "refusals")]
+    if refuse::refuses(number) {
+        return Err(Errno(ENOMEM));
+    }
     // SAFETY: the numbers and arguments are those of the typed functions below, whose own contracts cover the effects.
     let value = unsafe { arch::syscall(number as usize, args) };
     if value > -4096isize as usize { Err(Errno(-(value as isize) as i32)) } else { Ok(value) }
@@ -172,10 +178,12 @@ pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
     let _ = call(k::__NR_prctl, words);
 }
 
-/// Sleeps while `*word == expected`; returns early now and then, so callers look again.
-pub fn futex_wait(word: &AtomicU32, expected: u32) {
+/// Sleeps while `*word == expected`, for so many nanoseconds at most (and less than a second); returns early now and then, so
+/// callers look again.
+pub fn futex_wait_for(word: &AtomicU32, expected: u32, nanos: u32) {
     let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
-    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, 0, 0, 0]);
+    let time = [0u64, u64::from(nanos.min(999_999_999))];
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, time.as_ptr() as usize, 0, 0]);
 }
 
 /// Wakes one sleeper on `word`.
@@ -202,6 +210,11 @@ pub unsafe fn open(path: *const u8) -> Result<i32> {
     let flags = (k::O_RDWR | k::O_CLOEXEC) as usize;
     let at_cwd = k::AT_FDCWD as isize as usize;
     call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `lseek(fd, 0, SEEK_END)`: how long a file is.
+pub fn file_bytes(fd: i32) -> Result<usize> {
+    call(k::__NR_lseek, [fd as usize, 0, k::SEEK_END as usize, 0, 0, 0])
 }
 
 /// `close`.

@@ -99,6 +99,14 @@ unsafe fn keep(range: Range) {
     }
 }
 
+/// In a forked child, where another thread was at work here: what waits does so for ever, since it may be named twice.
+/// The lock of the mapped chunks is held.
+pub fn forget() {
+    // SAFETY: the lock is held.
+    unsafe { *WAITING.0.get() = None };
+    COUNT.store(0, Relaxed);
+}
+
 /// All ranges go.
 pub fn flush() {
     if COUNT.load(Relaxed) == 0 {

@@ -12,7 +12,7 @@ use crate::die;
 use crate::free;
 use crate::meta;
 use crate::size::OVERHEAD;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*, fence};
 use crate::thread::Thread;
 use core::ptr;
 
@@ -146,7 +146,7 @@ pub fn put(thread: &mut Thread, chunk: Chunk, size: usize) -> bool {
         return false;
     }
     // A checker that finds the state also finds the area clear.
-    crate::sync::atomic::fence(crate::sync::atomic::Ordering::Release);
+    fence(Release);
     chunk.set_state(size, State::Quarantined);
     if thread.secure.waiting.count >= CHUNKS_EACH.load(Relaxed) {
         put_out(thread);
@@ -188,7 +188,7 @@ pub fn leave(thread: &mut Thread) {
     meta::locked(|| {
         // SAFETY: nobody's from here on.
         unsafe { *slots = UNUSED.load(Relaxed) as usize };
-        UNUSED.store(slots, Relaxed);
+        UNUSED.store(slots, Release);
     });
 }
 
