@@ -167,7 +167,7 @@ fn look_up(call: &'static str, user: usize) -> Live {
 }
 
 /// The arena in whose heaps a user pointer lies, with its header readable.
-fn home_of(user: usize) -> Option<usize> {
+pub fn home_of(user: usize) -> Option<usize> {
     arena::home_of(Chunk::from_user(user).address())
 }
 
@@ -216,6 +216,9 @@ fn free_slow(user: *mut u8) {
     }
     let was_due = thread.cache.head.until_look == 0;
     thread.tick();
+    if was_due && !exact {
+        thread.send_strays_home();
+    }
     // SAFETY: as above. Nothing but the look at the clock was in the way.
     if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
         return;

@@ -153,6 +153,44 @@ impl Thread {
         !is_own
     }
 
+    /// Where a class neither got nor gave away a magazine since the last look, the same few chunks go round. Those among them
+    /// that are another arena's share cache lines with what that arena's threads use, and would do so for ever: they go home,
+    /// and chunks of the thread's own arena take their place. (Emery Berger calls this passive false sharing.)
+    pub fn send_strays_home(&mut self) {
+        /// The newest, which are those that go round.
+        const NEWEST: usize = 16;
+        let older = self.cache.head.parked[1] as usize;
+        let is_sound = |user: usize| free::home_of(user).is_some() && Chunk::from_user(user).is(State::Live);
+        if arena::count() < 2 || !is_sound(older) {
+            return;
+        }
+        let class = class_of(Chunk::from_user(older).size());
+        let is_stirred = self.stirred.get_mut(class).is_none_or(core::mem::take);
+        let Some(bin) = self.cache.bins.get_mut(class).filter(|_| !is_stirred) else { return };
+        let (me, own) = (thread::owner(), self.arena);
+        let is_stray = |user: usize| {
+            region::owner(Chunk::from_user(user).address()).is_some_and(|home| !ptr::eq(arena::get(home), own))
+        };
+        let mut slot = bin.top;
+        for _ in 0..NEWEST {
+            // SAFETY: down to the zero guard of a magazine, or the sentinel's, the slots below the position are filled; what is
+            // taken out of the middle is replaced by the newest.
+            unsafe {
+                slot = slot.sub(1);
+                let user = *slot;
+                if user == SENTINEL as usize {
+                    return;
+                }
+                if is_stray(user) {
+                    let chunk = proven(user);
+                    bin.top = bin.top.sub(1);
+                    *slot = *bin.top;
+                    arena::send_home(chunk, chunk.size(), Some(own), me);
+                }
+            }
+        }
+    }
+
     /// An empty magazine; null where there is no memory.
     fn take_empty(&mut self, step: usize) -> *mut Magazine {
         match self.empties.get_mut(step) {
@@ -220,6 +258,7 @@ impl Thread {
         }
         let (Some(cell), Some(bin)) = (self.magazines.get_mut(class), self.cache.bins.get_mut(class)) else { return };
         *cell = magazine;
+        self.stirred.get_mut(class).into_iter().for_each(|stirred| *stirred = true);
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
             let room = room(class, Magazine::step(magazine));

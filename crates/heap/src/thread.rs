@@ -49,6 +49,8 @@ pub struct Thread {
     pub thin: [u8; CLASSES],
     /// Chunks of other arenas that a class was not begun with.
     pub foreign: [u8; CLASSES],
+    /// Classes that changed their magazines since the last look at the strays among their chunks.
+    pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
@@ -169,6 +171,7 @@ fn attach() -> Option<&'static mut Thread> {
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
+            stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
             arena: arena::choose(),
