@@ -60,8 +60,10 @@ pub struct Head {
     pub until_look: u32,
 }
 
-/// Frees between two looks at the clock.
-pub const LOOK_EVERY: u32 = 256;
+/// Frees between two looks at the clock. A prime, so that a program's loop isn't met at the same place each time.
+pub const LOOK_EVERY: u32 = 257;
+/// What `until_look` begins with: the free that looks goes on to count itself.
+pub const LOOKED: u32 = LOOK_EVERY + 1;
 
 /// Freed pointers that wait for their headers. Two in every build but those that are made to compare with, by features.
 pub const PARKED: usize = if cfg!(feature = "park-none") {
@@ -126,7 +128,7 @@ impl Bin {
 
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
-        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOK_EVERY }
+        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOKED }
     }
 }
 

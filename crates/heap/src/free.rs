@@ -217,7 +217,7 @@ fn free_slow(user: *mut u8) {
     let was_due = thread.cache.head.until_look == 0;
     thread.tick();
     if was_due && !exact {
-        thread.send_strays_home();
+        thread.look_for_strays();
     }
     // SAFETY: as above. Nothing but the look at the clock was in the way.
     if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -49,7 +49,8 @@ pub struct Thread {
     pub thin: [u8; CLASSES],
     /// Chunks of other arenas that a class was not begun with.
     pub foreign: [u8; CLASSES],
-    /// Classes that changed their magazines since the last look at the strays among their chunks.
+    /// Looks at the clock so far, and the classes that changed their magazines since they were last searched for strays.
+    pub looks: u32,
     pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
@@ -171,6 +172,7 @@ fn attach() -> Option<&'static mut Thread> {
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
+            looks: 0,
             stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
@@ -254,7 +256,7 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
-        self.cache.head.until_look = LOOK_EVERY;
+        self.cache.head.until_look = LOOKED;
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
