@@ -3,7 +3,7 @@
 
 use crate::arch;
 use crate::arena;
-use crate::cache::{self, PARKED, SENTINEL};
+use crate::cache::{self, CHECKED, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
 use crate::mapped::{self, Known};
@@ -280,7 +280,7 @@ pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
         report_not_live("free", user);
     }
     // SAFETY: a chunk of a heap has a first word.
-    if unsafe { *chunk.word(0) } != thread.cache.head.key {
+    if CHECKED && unsafe { *chunk.word(0) } != thread.cache.head.key {
         die::changed_since_freed(user, chunk.size());
     }
     Some(chunk)
