@@ -3,7 +3,7 @@
 
 use crate::arch;
 use crate::arena;
-use crate::cache::{self, PARKED, SENTINEL};
+use crate::cache::{self, CHECKED, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
 use crate::guard;
@@ -11,6 +11,7 @@ use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe;
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{self, Thread};
@@ -70,6 +71,10 @@ fn could_be(size: usize, length: usize) -> bool {
 
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
     let (usable, right) = match live(call, user as usize) {
+        _ if secure::has(secure::CANARY) => {
+            let asked = usable(call, user);
+            (asked, size == asked)
+        }
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
@@ -88,11 +93,12 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     if user.is_null() {
         return 0;
     }
-    match live(call, user as usize) {
+    let room = match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
-        Live::Guarded { usable } => usable,
-    }
+        Live::Guarded { usable } => return usable,
+    };
+    secure::asked(call, user as usize, room)
 }
 
 /// Bytes of a chunk in use, with its header and rounding; of a mapping, all of it. For figures.
@@ -255,7 +261,7 @@ fn look(thread: &mut Thread, user: *mut u8) -> bool {
     if thread.exact {
         return false;
     }
-    thread.send_strays_home();
+    thread.look_for_strays();
     // SAFETY: the thread's own head.
     unsafe { cache::park_in(&raw mut thread.cache.head, user) }
 }
@@ -280,8 +286,12 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
         report_not_live("free", user);
     }
     let size = chunk.size();
+    secure::asked("free", user, size - OVERHEAD);
     if chunk.next().state().is_none() {
         prove_next(chunk);
+    }
+    if secure::is_on() {
+        return secure::take_back(thread, chunk, size);
     }
     put_away_chunk(thread, chunk, size);
 }
@@ -298,7 +308,7 @@ pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
         report_not_live("free", user);
     }
     // SAFETY: a chunk of a heap has a first word.
-    if unsafe { *chunk.word(0) } != thread.cache.head.key {
+    if CHECKED && unsafe { *chunk.word(0) } != thread.cache.head.key {
         die::changed_since_freed(user, chunk.size());
     }
     Some(chunk)
@@ -316,7 +326,7 @@ fn prove_next(chunk: Chunk) {
 }
 
 /// A proven chunk of a heap, live until now.
-fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
+pub fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {

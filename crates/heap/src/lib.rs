@@ -10,7 +10,7 @@
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
-//! 9. `guard`: allocations that stand between inaccessible pages.
+//! 9. `guard`: allocations that stand between inaccessible pages. `secure`: quarantine, canaries, guards, for those who want them.
 //! 10. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
@@ -72,6 +72,8 @@ pub mod realloc;
 pub mod refill;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+pub mod secure;
 #[cfg(not(loom))]
 pub mod size;
 #[cfg(not(loom))]

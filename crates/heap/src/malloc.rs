@@ -8,6 +8,7 @@ use crate::chunk::Chunk;
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call};
+use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -131,9 +132,15 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
 }
 
 fn fresh(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
-    let allocated = steps(thread, request)?;
-    // SAFETY: allocated just now.
-    unsafe { cache::clear(allocated.user as usize) };
+    let needed = secure::padded(request);
+    let mut allocated = steps(thread, needed).or_else(|| secure::again(|| steps(thread::current(), needed)))?;
+    let user = allocated.user as usize;
+    if secure::is_on() {
+        allocated.zero = secure::hand_out(user, request, allocated.zero);
+    } else {
+        // SAFETY: allocated just now.
+        unsafe { cache::clear(user) };
+    }
     Some(allocated)
 }
 

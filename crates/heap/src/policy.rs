@@ -2,6 +2,8 @@
 //! are dynamic, the two thresholds by freeing mapped chunks; every
 //! reader takes the value of the moment.
 
+use crate::cache::CHECKED;
+use crate::secure;
 use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
 use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
@@ -198,7 +200,8 @@ impl Policy {
 
     /// One allocation in about so many is a sample; 0 for none. In classic mode addresses are the textbook's.
     pub fn guard_rate(&self) -> usize {
-        if self.classic.load(Relaxed) { 0 } else { self.guard.load(Relaxed) }
+        // Where nothing is checked, nothing tells a sample from a chunk.
+        if self.classic.load(Relaxed) || !CHECKED { 0 } else { self.guard.load(Relaxed) }
     }
 
     /// Are samples to be told one by one: every allocation, or the same ones in each run?
@@ -209,6 +212,7 @@ impl Policy {
     /// Must every call be taken exactly, with nothing parked and each pointer looked up?
     pub fn is_exact(&self) -> bool {
         let perturbs = self.perturb.load(Relaxed) != 0;
-        self.classic.load(Relaxed) || !self.park.load(Relaxed) || perturbs || self.counts_guards()
+        let is_told = self.classic.load(Relaxed) || !self.park.load(Relaxed) || perturbs;
+        is_told || self.counts_guards() || secure::is_on()
     }
 }

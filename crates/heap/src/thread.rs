@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -20,6 +20,7 @@ use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::refill::SPARES;
+use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
@@ -49,10 +50,9 @@ pub struct Thread {
     pub thin: [u8; CLASSES],
     /// Chunks of other arenas that a class was not begun with.
     pub foreign: [u8; CLASSES],
-    /// Classes that changed their magazines since the last look at the strays among their chunks.
+    /// Looks at the clock so far, and the classes that changed their magazines since they were last searched for strays.
+    pub looks: u32,
     pub stirred: [bool; CLASSES],
-    /// Looks at the clock while there are several arenas.
-    pub looks: u8,
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
@@ -60,6 +60,7 @@ pub struct Thread {
     /// When an allocation is a guarded sample.
     pub sampler: Sampler,
     pub arena: &'static Arena,
+    pub secure: secure::Local,
     /// The next unused record.
     next: *mut Thread,
 }
@@ -198,12 +199,13 @@ fn attach() -> Option<&'static mut Thread> {
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
-            stirred: [true; CLASSES],
             looks: 0,
+            stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             arena: arena::choose(),
+            secure: secure::Local::new(key),
             next: ptr::null_mut(),
         });
         &mut *record
@@ -234,9 +236,10 @@ fn set_up() {
     }
     if STAGE.load(Relaxed) == 0 {
         config::draw_secret();
+        // Some settings decide how the first list looks.
+        config::read_environment();
         arena::prepare_main();
         STAGE.store(1, Release);
-        config::read_environment();
     }
     SET_UP.unlock();
 }
@@ -265,6 +268,7 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
+    secure::quarantine::leave(thread);
     thread.flush_and_forget();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
@@ -282,7 +286,7 @@ impl Thread {
     pub fn tick(&mut self) {
         let head = &mut self.cache.head;
         let is_near = self.sampler.look(head.until_look);
-        head.until_look = LOOK_EVERY;
+        head.until_look = LOOKED;
         if is_near {
             self.sample_is_near();
         }

@@ -263,7 +263,7 @@ impl Pool {
         };
         // SAFETY: a range of our own that nobody uses.
         unsafe {
-            self.is_marked = kernel::guard(start, length).is_ok();
+            self.is_marked = kernel::guard_lightly(start, length).is_ok();
             self.is_light = self.is_marked && kernel::protect(start, length, Access::ReadWrite).is_ok();
         }
         self.records = records as *mut Slot;
@@ -440,7 +440,7 @@ impl Slot {
                 let _ = kernel::protect(self.open, self.open_bytes, Access::ReadWrite);
             }
             if is_light && !self.hard || is_marked && self.hard {
-                self.hard = kernel::guard(self.open, self.open_bytes).is_err();
+                self.hard = kernel::guard_lightly(self.open, self.open_bytes).is_err();
                 if !self.hard {
                     return;
                 }

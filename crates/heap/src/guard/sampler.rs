@@ -7,7 +7,7 @@
 //! While every call is exact, all are seen, and are counted one by one.
 
 use crate::arch;
-use crate::cache::LOOK_EVERY;
+use crate::cache::LOOKED;
 use crate::chunk::SECRET;
 use crate::policy::POLICY;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -38,14 +38,14 @@ impl Sampler {
     pub fn new(index: u32) -> Sampler {
         let seed = POLICY.guard_seed().unwrap_or(SECRET.load(Relaxed) as usize);
         let random = (seed as u64 ^ u64::from(index).wrapping_add(1) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut sampler = Sampler { left: 0, look_from: LOOK_EVERY, random, last: 0, misses: 0, quiet: 0 };
+        let mut sampler = Sampler { left: 0, look_from: LOOKED, random, last: 0, misses: 0, quiet: 0 };
         sampler.draw();
         sampler
     }
 
     /// As another thread left it.
     pub fn resumed(self) -> Sampler {
-        Sampler { look_from: LOOK_EVERY, ..self }
+        Sampler { look_from: LOOKED, ..self }
     }
 
     /// xorshift64* (Vigna 2016).
@@ -74,15 +74,15 @@ impl Sampler {
     #[inline]
     pub fn look(&mut self, until_look: u32) -> bool {
         self.pass(i64::from(self.look_from.wrapping_sub(until_look)));
-        self.look_from = LOOK_EVERY;
-        self.left < i64::from(LOOK_EVERY)
+        self.look_from = LOOKED;
+        self.left < i64::from(LOOKED)
     }
 
     /// Then this is the number of frees to the next look. It is never 1: the free that comes by may go on to the fast path, which
     /// must not count down to 0 at once.
     pub fn look_soon(&mut self) -> u32 {
         if !self.is_due() {
-            self.look_from = self.left.clamp(2, i64::from(LOOK_EVERY)) as u32;
+            self.look_from = self.left.clamp(2, i64::from(LOOKED)) as u32;
         }
         self.look_from
     }
