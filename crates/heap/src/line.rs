@@ -1,8 +1,10 @@
 //! A line of text, built in a buffer on the stack and sent by one write(2): nothing here allocates or takes a lock.
 
+use crate::report;
 use heapglass_os as os;
 
 /// A line under construction. What doesn't fit is cut.
+#[derive(Clone)]
 pub struct Line {
     text: [u8; 400],
     len: usize,
@@ -112,8 +114,12 @@ impl Line {
 
     /// Sends the line and ends the process with SIGABRT.
     pub fn die(self) -> ! {
-        self.with_thread().warn();
-        os::thread::die()
+        report::end(self, None)
+    }
+
+    /// As `die`, about a user pointer.
+    pub fn die_about(self, user: usize) -> ! {
+        report::end(self, Some(user))
     }
 }
 

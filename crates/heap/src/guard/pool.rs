@@ -1,10 +1,11 @@
 //! The pool: a range of addresses with slots, made with the first sample, and a record for each slot in memory apart: the library's
 //! own, unless more slots are asked for. So nothing is taken from a program that is short of memory.
 
-use super::{Made, Trace};
+use super::Made;
 use crate::kernel;
 use crate::policy::{GUARD_SLOTS, POLICY};
 use crate::region;
+use crate::report::Trace;
 use crate::size::ALIGN;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
