@@ -113,7 +113,10 @@ pub fn corrupt_list(at: usize, other: usize) -> ! {
     if other == at {
         line.text(" were overwritten").die_about(at);
     }
-    line.text(" or of its neighbour at ").hex(other).text(" were overwritten: they don't point at each other").die_about(at)
+    line.text(" or of its neighbour at ")
+        .hex(other)
+        .text(" were overwritten: they don't point at each other")
+        .die_about(at)
 }
 
 /// A size at a free chunk's end isn't the one in its header.

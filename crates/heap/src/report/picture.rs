@@ -40,7 +40,8 @@ fn piece(chunk: Chunk, end: usize) -> Piece {
 
 fn draw(text: &mut Text, piece: &Piece, user: usize) {
     let chunk = piece.chunk;
-    let line = Line::bare().text("    ").hex(chunk.address()).number_padded(piece.end - chunk.address(), 10).text(" bytes  ");
+    let line =
+        Line::bare().text("    ").hex(chunk.address()).number_padded(piece.end - chunk.address(), 10).text(" bytes  ");
     let line = match piece.state {
         Some(state) => {
             let flags = chunk.flags();
@@ -73,7 +74,14 @@ pub fn around(text: &mut Text, user: usize) {
             _ => Line::bare().text("  the pointer leads into no heap, and no mapping of the heap's"),
         });
     };
-    text.add(Line::bare().text("  the heap from ").hex(start).text(" to ").hex(end).text(", around the pointer: chunks with their flags"));
+    text.add(
+        Line::bare()
+            .text("  the heap from ")
+            .hex(start)
+            .text(" to ")
+            .hex(end)
+            .text(", around the pointer: chunks with their flags"),
+    );
     let mut before: [Option<Piece>; BESIDE] = [None; BESIDE];
     let mut next = piece(Chunk::at(start), end);
     let mut skipped = false;
