@@ -66,3 +66,20 @@ fn fits_in_an_item(dir: &Path) -> bool {
     let path = dir.as_os_str().as_bytes();
     path.len() <= DIR_BYTES_MAX && !path.iter().any(|b| matches!(b, b',' | b':'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_whole_its_owners_alone_and_goes() {
+        let scratch = Scratch::create("test", &[7; 5000], "a test").unwrap();
+        let path = scratch.path.clone();
+        assert_eq!(scratch.item("key:"), OsString::from(format!("key:{}", path.display())));
+        assert_eq!(scratch.read().unwrap(), [7; 5000]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(scratch);
+        assert!(!path.exists());
+    }
+}

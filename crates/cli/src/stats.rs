@@ -151,13 +151,4 @@ mod tests {
         put(&mut bytes, offset_of!(Counters, version), &(VERSION + 1).to_ne_bytes());
         assert!(body(&bytes).contains("use both of one build"));
     }
-
-    #[test]
-    fn the_file_is_full_length_and_goes_with_its_page() {
-        let page = Page::create().unwrap();
-        let path = page.path.clone();
-        assert_eq!(fs::metadata(&path).unwrap().len(), COUNTERS_BYTES as u64);
-        drop(page);
-        assert!(!path.exists());
-    }
 }

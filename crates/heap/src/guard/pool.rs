@@ -219,8 +219,8 @@ pub fn seen_beside(address: usize) -> Option<Slot> {
     let above = seen(index.map_or(0, |index| index + 1)).filter(|slot| is_between && slot.state != State::Fresh);
     match (below, above) {
         (Some(below), Some(above)) => {
-            // What is in use is the likelier one.
-            let far = |slot: &Slot, distance: usize| (slot.state != State::Live, distance);
+            // Of two that stand at the guard, what is in use is the likelier one.
+            let far = |slot: &Slot, distance: usize| (distance > os::page_size(), slot.state != State::Live, distance);
             let to_below = far(&below, address.abs_diff(below.user + below.request));
             Some(if far(&above, address.abs_diff(above.user)) < to_below { above } else { below })
         }
