@@ -238,8 +238,12 @@ fn free_slow(user: *mut u8) {
     }
     let head = &mut thread.cache.head;
     let is_sound = || home_of(user as usize).is_some() && Chunk::from_user(user as usize).is(State::Live);
-    if exact || PARKED == 0 || head.parked.contains(&user) || !is_sound() {
-        thread.unpark();
+    let is_parked = head.parked.contains(&user);
+    if exact || PARKED == 0 || is_parked || !is_sound() {
+        // A guarded sample leaves the cache as it is.
+        if is_parked || !guard::holds(user as usize) {
+            thread.unpark();
+        }
         return put_away(Some(thread), user as usize);
     }
     // The fast path stopped at a full bin, an empty place or a fault of the chunk that was parked before.

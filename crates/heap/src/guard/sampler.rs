@@ -18,6 +18,8 @@ const NEVER: i64 = i64::MAX / 2;
 /// ten to thirty microseconds, most of them system calls and cold memory, so that bounds its share of the time where a thread does
 /// nothing but allocate.
 const APART: u64 = 1 << 26;
+/// Such a thread looks for the time to come at up to so many doublings of the rate, which it keeps until the next sample.
+const EARLY_MAX: u32 = 4;
 
 #[derive(Clone, Copy)]
 pub struct Sampler {
@@ -28,6 +30,8 @@ pub struct Sampler {
     random: u64,
     /// The counter of cycles at the last sample.
     last: u64,
+    /// Times in a row that one was due too early.
+    early: u32,
     /// Times in a row that one was due and no malloc came, and looks until that is tried again.
     misses: u32,
     quiet: u32,
@@ -38,7 +42,7 @@ impl Sampler {
     pub fn new(index: u32) -> Sampler {
         let seed = POLICY.guard_seed().unwrap_or(SECRET.load(Relaxed) as usize);
         let random = (seed as u64 ^ u64::from(index).wrapping_add(1) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut sampler = Sampler { left: 0, look_from: LOOKED, random, last: 0, misses: 0, quiet: 0 };
+        let mut sampler = Sampler { left: 0, look_from: LOOKED, random, last: 0, early: 0, misses: 0, quiet: 0 };
         sampler.draw();
         sampler
     }
@@ -92,13 +96,15 @@ impl Sampler {
         self.left <= 0
     }
 
-    /// One is due. May it be now? If it is too early, another number is drawn. `was_due` is said where it was before, and no malloc
+    /// One is due. May it be now? If it is too early, another number is drawn, each time from twice as many. `was_due` is said where it was before, and no malloc
     /// came: the thread does nothing but free. Then it is left alone for some looks, each time for twice as many.
     #[cold]
     pub fn allow(&mut self, is_warm: bool, was_due: bool) -> bool {
         let is_early = || !is_warm || arch::cycles().wrapping_sub(self.last) < APART;
         if !POLICY.guard_asked() && is_early() {
             self.draw();
+            self.left <<= self.early;
+            self.early = (self.early + 1).min(EARLY_MAX);
             return false;
         }
         if was_due {
@@ -116,7 +122,7 @@ impl Sampler {
         let beyond = self.left;
         self.draw();
         self.left = (self.left + beyond).max(1);
-        (self.misses, self.quiet) = (0, 0);
+        (self.early, self.misses, self.quiet) = (0, 0, 0);
         self.last = arch::cycles();
         self.next()
     }

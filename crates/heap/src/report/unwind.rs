@@ -22,6 +22,9 @@ pub type Registers = [usize; 17];
 const SP: usize = 7;
 const PC: usize = 16;
 
+/// Those that a function keeps for its caller, by their numbers, and the address: of the others nobody asks.
+const KEPT: [usize; 7] = [3, 6, 12, 13, 14, 15, PC];
+
 /// Where a register of the caller is: at this distance from the CFA, or one of these two.
 type Rule = i32;
 const SAME: Rule = i32::MIN;
@@ -31,8 +34,12 @@ const LOST: Rule = i32::MIN + 1;
 struct Row {
     cfa_register: usize,
     cfa_offset: i64,
-    rules: [Rule; 17],
+    /// In the order of `KEPT`.
+    rules: [Rule; KEPT.len()],
 }
+
+/// What holds at a function's first instruction, unless its table says otherwise.
+const ENTERED: Row = Row { cfa_register: SP, cfa_offset: 8, rules: [SAME; KEPT.len()] };
 
 /// Return addresses of the calling thread, the innermost first, those in this library left out where it is one.
 pub fn capture(frames: &mut [usize; FRAMES]) -> usize {
@@ -74,11 +81,12 @@ fn step(registers: &Registers, row: &Row, page: &mut usize) -> Option<Registers>
     if cfa <= sp || cfa % 8 != 0 {
         return None;
     }
-    let mut caller = *registers;
-    for (register, &rule) in caller.iter_mut().zip(&row.rules) {
+    let mut caller = [0; 17];
+    for (&number, &rule) in KEPT.iter().zip(&row.rules) {
+        let register = caller.get_mut(number)?;
         match rule {
-            SAME => {}
-            LOST => *register = 0,
+            SAME => *register = *registers.get(number)?,
+            LOST => {}
             offset => {
                 let at = cfa.wrapping_add(offset as isize as usize);
                 if at % 8 != 0 || at < sp {
@@ -265,7 +273,7 @@ fn row_at(table: usize, at: usize) -> Option<Row> {
         let length = cursor.uleb()?;
         cursor.skip(length)?;
     }
-    let mut row = Row { cfa_register: SP, cfa_offset: 8, rules: [SAME; 17] };
+    let mut row = ENTERED;
     let mut program = Cursor { at: cie.program.at, end: cie.program.end };
     run(&mut program, &mut cie, &mut row, None, (start, at))?;
     let initial = row;
@@ -276,7 +284,7 @@ fn row_at(table: usize, at: usize) -> Option<Row> {
 /// Runs instructions as far as they are about addresses up to `at`.
 fn run(code: &mut Cursor, cie: &mut Cie, row: &mut Row, initial: Option<&Row>, at: (usize, usize)) -> Option<()> {
     let (mut here, at) = at;
-    let mut kept = [Row { cfa_register: SP, cfa_offset: 8, rules: [SAME; 17] }; 4];
+    let mut kept = [ENTERED; 4];
     let mut depth = 0usize;
     while code.at < code.end {
         let byte = code.byte()?;
@@ -340,13 +348,24 @@ fn run(code: &mut Cursor, cie: &mut Cie, row: &mut Row, initial: Option<&Row>, a
 
 fn set(row: &mut Row, register: u64, rule: Rule) {
     // Vector registers have numbers too, and lead to nobody.
-    if let Some(cell) = row.rules.get_mut(register as usize) {
+    if let Some(cell) = place_of(register).and_then(|place| row.rules.get_mut(place)) {
         *cell = rule;
     }
 }
 
 fn rule_of(initial: Option<&Row>, register: u64) -> Option<Rule> {
-    Some(initial?.rules.get(register as usize).copied().unwrap_or(SAME))
+    let rules = initial?.rules;
+    Some(place_of(register).and_then(|place| rules.get(place).copied()).unwrap_or(SAME))
+}
+
+/// Where a register is among those that are kept.
+fn place_of(register: u64) -> Option<usize> {
+    match register {
+        3 => Some(0),
+        6 => Some(1),
+        12..=16 => Some(register as usize - 10),
+        _ => None,
+    }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
