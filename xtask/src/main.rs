@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+mod attacks;
 mod benchmarks;
 mod callgrind;
 mod cargo;
@@ -63,12 +64,13 @@ fn main() -> ExitCode {
         ["rivals"] => ended(rivals::run()),
         ["measure", names @ ..] => ended(measure::run(names)),
         ["benchmarks", words @ ..] => ended(benchmarks::run(words)),
+        ["attacks", words @ ..] => ended(attacks::run(words)),
         ["help" | "--help" | "-h"] => {
-            println!("{USAGE}\n{}", benchmarks::USAGE);
+            println!("{USAGE}\n{}\n{}", benchmarks::USAGE, attacks::USAGE);
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}\n{}", benchmarks::USAGE);
+            eprintln!("{USAGE}\n{}\n{}", benchmarks::USAGE, attacks::USAGE);
             ExitCode::from(2)
         }
     }

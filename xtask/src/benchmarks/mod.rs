@@ -5,7 +5,7 @@
 //! in [`SECTIONS`]. What it draws it puts where [`Context::picture`] says.
 
 mod machine;
-mod suite;
+pub mod suite;
 
 use crate::cargo::{cargo, shown};
 use crate::{Outcome, measure, rivals, root};

@@ -1,0 +1,171 @@
+//! `cargo xtask attacks`: commits every fault of `tests/attacks` under Heapglass, the C library's malloc and the rivals, and
+//! writes what came of them into `SECURITY.md`, between two marks.
+//!
+//! The same cells are a step of `cargo xtask test`: what comes of each under Heapglass has to be what
+//! `tests/attacks/expected.tsv` says, neither worse nor better. `cargo xtask attacks expect` writes that file.
+
+mod cells;
+mod expected;
+mod outcome;
+mod tables;
+
+use crate::benchmarks::suite::version;
+use crate::cargo::{cargo, output, shown};
+use crate::counts::LIBRARY;
+use crate::measure::runs::{allocators, table};
+use crate::{Outcome, root};
+use cells::Under;
+use heapglass_bench::rivals::{Allocator, OURS};
+use std::fs;
+use std::process::Command;
+use tables::Column;
+
+pub const USAGE: &str = "\
+cargo xtask attacks         run the attacks under all allocators, and write the matrix into SECURITY.md
+cargo xtask attacks expect  run them under Heapglass, and write down what the tests expect of them";
+
+/// Heapglass as it comes, and its stricter settings. One that the library doesn't know is left out, and named.
+const MODES: [(&str, &str); 3] = [("default", ""), ("secure", "secure"), ("guard:1", "guard:1")];
+/// Runs of each cell from which the file of expectations is made.
+const TIMES: usize = 4;
+
+const FILE: &str = "SECURITY.md";
+const BEGIN: &str = "<!-- written by cargo xtask attacks: -->\n";
+const END: &str = "<!-- end of what it writes -->\n";
+
+pub fn run(words: &[&str]) -> Outcome {
+    match words {
+        [] => matrix(),
+        ["expect"] => expect(),
+        _ => Err(format!("attacks takes no such words\n{USAGE}")),
+    }
+}
+
+/// The step of `cargo xtask test`.
+pub fn check() -> Outcome {
+    let cells = cells::all()?;
+    let expected = expected::read()?;
+    let mut wrong = Vec::new();
+    for mode in modes() {
+        if let Some(said) = cells::complaint(&mode)? {
+            println!("{}: left out, since the library says: {said}", mode.name);
+            if expected.has(&mode.name) {
+                wrong.push(format!("{}: outcomes are written down of a mode that the library doesn't know", mode.name));
+            }
+            continue;
+        }
+        let outcomes = cells::outcomes(&cells, &mode)?;
+        println!("{}: {} cells", mode.name, outcomes.len());
+        wrong.extend(expected.differences(&mode.name, &cells, &outcomes));
+    }
+    wrong.iter().for_each(|line| println!("{line}"));
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{} differences", wrong.len())) }
+}
+
+fn modes() -> impl Iterator<Item = Under> {
+    MODES.into_iter().map(|(name, setting)| Under {
+        name: name.into(),
+        library: Some(root().join(LIBRARY)),
+        setting,
+        message: "heapglass: ",
+    })
+}
+
+fn build() -> Outcome {
+    shown(cargo().args(["build", "--quiet", "--release"]))
+}
+
+fn expect() -> Outcome {
+    build()?;
+    let cells = cells::all()?;
+    let mut found = Vec::new();
+    for mode in modes() {
+        let mut runs = Vec::new();
+        match cells::complaint(&mode)? {
+            Some(said) => println!("{}: left out, since the library says: {said}", mode.name),
+            None => {
+                for _ in 0..TIMES {
+                    runs.push(cells::outcomes(&cells, &mode)?);
+                }
+            }
+        }
+        found.push((mode.name, runs));
+    }
+    expected::write(&cells, &found)
+}
+
+fn matrix() -> Outcome {
+    build()?;
+    let cells = cells::all()?;
+    let mut left_out = String::new();
+    let mut columns = Vec::new();
+    for mode in modes() {
+        match cells::complaint(&mode)? {
+            Some(_) => {
+                left_out += &format!("`HEAPGLASS={}` is left out: this library doesn't know it.\n", mode.setting)
+            }
+            None => columns.push(column(format!("heapglass {}", mode.name), &cells, &mode)?),
+        }
+    }
+    let ours = columns.len();
+    let others: Vec<Allocator> = allocators().into_iter().filter(|one| one.name != OURS).collect();
+    for one in &others {
+        let under = Under { name: one.name.clone(), library: one.library.clone(), setting: "", message: "" };
+        columns.push(column(one.name.clone(), &cells, &under)?);
+    }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    // The C library's own stands beside ours.
+    let (first, second) = columns.split_at((ours + 1).min(columns.len()));
+    let text = format!(
+        "{} cells, on {}, Linux {}.\n{left_out}\n{}\n{}\n{}\n{}",
+        cells.len(),
+        date.trim(),
+        kernel.trim(),
+        versions(&others),
+        tables::summary(&columns),
+        tables::letters(&cells, first),
+        tables::letters(&cells, second),
+    );
+    let file = root().join(FILE);
+    let old = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    fs::write(&file, between(&old, &text)?).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+fn column(name: String, cells: &[cells::Cell], under: &Under) -> Result<Column, String> {
+    println!("== {name}");
+    Ok(Column { name, outcomes: cells::outcomes(cells, under)? })
+}
+
+fn versions(others: &[Allocator]) -> String {
+    let rows: Vec<Vec<String>> = others
+        .iter()
+        .map(|one| {
+            let unknown = || ("unknown".into(), "unknown".into());
+            let (version, from) = version(&one.name, one.library.as_deref()).unwrap_or_else(unknown);
+            vec![one.name.clone(), version, from]
+        })
+        .collect();
+    table(&["beside".into(), "version".into(), "from".into()], &rows)
+}
+
+/// The text with something else between its marks.
+fn between(old: &str, new: &str) -> Result<String, String> {
+    let parts = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or_else(|| format!("{FILE} lacks the marks {} and {}", BEGIN.trim(), END.trim()))?;
+    Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", new.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_marks_changes() {
+        let old = format!("head\n{BEGIN}old\n{END}tail\n");
+        let new = between(&old, "new\n").unwrap();
+        assert_eq!(new, format!("head\n{BEGIN}\nnew\n\n{END}tail\n"));
+        assert_eq!(between(&new, "new\n").unwrap(), new);
+        assert!(between("head\n", "new").is_err());
+    }
+}
