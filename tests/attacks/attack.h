@@ -371,11 +371,18 @@ int heapglass_check(void) __attribute__((weak));
 enum { PAGE = 4096, GUESS = 0x41414141, P_FLAG = 1, M_FLAG = 2 };
 
 static int is_heapglass(void) { return &heapglass_check != NULL; }
+
+static int is_glibc(void) {
+    Dl_info info;
+    return dladdr((void *)malloc, &info) && info.dli_fname && strstr(info.dli_fname, "libc.so");
+}
+
 /* Is the chunk under attack a mapping of its own? */
 static int is_mapping(void) {
-    if (!(SIZES[which].bit & (MAPPED | HUGE_))) return 0;
-    return (is_heapglass() ? ((uint32_t *)p)[-1] : (uint32_t)((uint64_t *)p)[-1]) & M_FLAG;
+    if (is_heapglass()) return ((uint32_t *)p)[-1] & M_FLAG;
+    return is_glibc() && (((uint64_t *)p)[-1] & M_FLAG);
 }
+
 static size_t chunk_size(void) { return (size + 8 + 15) & ~(size_t)15; }
 
 static uint64_t header_word(size_t bytes) {

@@ -24,10 +24,13 @@ pub const USAGE: &str = "\
 cargo xtask attacks         run the attacks under all allocators, and write the matrix into SECURITY.md
 cargo xtask attacks expect  run them under Heapglass, and write down what the tests expect of them";
 
-/// Heapglass as it comes, and its stricter settings. One that the library doesn't know is left out, and named.
-const MODES: [(&str, &str); 3] = [("default", ""), ("secure", "secure"), ("guard:1", "guard:1")];
+/// Heapglass as it comes, and its stricter settings, by what is in `HEAPGLASS`. One that the library doesn't know is left out, and named.
+const MODES: [(&str, &str); 4] = [("default", ""), ("park:0", "park:0"), ("secure", "secure"), ("guard:1", "guard:1")];
 /// Runs of each cell from which the file of expectations is made.
 const TIMES: usize = 4;
+
+/// Others' columns of letters in a row.
+const ABREAST: usize = 3;
 
 const FILE: &str = "SECURITY.md";
 const BEGIN: &str = "<!-- written by cargo xtask attacks: -->\n";
@@ -115,17 +118,16 @@ fn matrix() -> Outcome {
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    // The C library's own stands beside ours.
-    let (first, second) = columns.split_at((ours + 1).min(columns.len()));
+    let (ours, others_columns) = columns.split_at(ours);
+    let blocks = std::iter::once(ours).chain(others_columns.chunks(ABREAST));
     let text = format!(
-        "{} cells, on {}, Linux {}.\n{left_out}\n{}\n{}\n{}\n{}",
+        "{} cells, on {}, Linux {}.\n{left_out}\n{}\n{}\n{}",
         cells.len(),
         date.trim(),
         kernel.trim(),
         versions(&others),
         tables::summary(&columns),
-        tables::letters(&cells, first),
-        tables::letters(&cells, second),
+        blocks.map(|block| tables::letters(&cells, block)).collect::<Vec<_>>().join("\n"),
     );
     let file = root().join(FILE);
     let old = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
