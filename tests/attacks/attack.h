@@ -173,11 +173,15 @@ static void row(int chunks, int margin) {
 
 static void scene_row(void) { row(SIZES[which].row, 1); }
 
+/* The nearest above or below the chunk under attack, free or not. */
 static byte *neighbour(int step) {
-    sort(objects, count);
-    struct object *o = find(p);
-    int at = o ? (int)(o - objects) + step : -1;
-    return at < 0 || at >= count ? NULL : objects[at].at;
+    byte *nearest = NULL;
+    for (int i = 0; i < count; i++) {
+        byte *at = objects[i].at;
+        if (!objects[i].chunk || (step > 0 ? at <= p : at >= p)) continue;
+        if (!nearest || (step > 0 ? at < nearest : at > nearest)) nearest = at;
+    }
+    return nearest;
 }
 
 static void drop(byte *at) {
@@ -273,6 +277,15 @@ static void in_other(void (*work)(void)) {
     if (work) sem_wait(&done);
 }
 
+static void free_the_rest(void) {
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+        if (objects[i].chunk) free(objects[i].at);
+        else objects[left++] = objects[i];
+    }
+    count = left;
+}
+
 /* The bytes that the fault touched are freed by those who own them, the nearest first. */
 static void free_all(void) {
     byte *above = neighbour(1), *below = neighbour(-1);
@@ -280,8 +293,7 @@ static void free_all(void) {
     drop(above);
     drop(p);
     drop(below);
-    for (int i = count - 1; i >= 0; i--)
-        if (objects[i].chunk) drop(objects[i].at);
+    free_the_rest();
 }
 
 /* A second size that the fault may have filed the chunk under. */
@@ -306,9 +318,7 @@ static void take_again(int other) {
     take();
     look_for_damage();
     look_for_overlaps();
-    for (int i = count - 1; i >= 0; i--)
-        if (objects[i].chunk) free(objects[i].at);
-    count = 0;
+    free_the_rest();
 }
 
 static byte *stack_room;

@@ -4,8 +4,9 @@
 #pragma GCC diagnostic ignored "-Wuse-after-free"
 #pragma GCC diagnostic ignored "-Wfree-nonheap-object"
 
-/* Long enough for a chunk of any size to be forged in. */
-static byte room[40 << 20] __attribute__((aligned(4096)));
+/* Long enough for a chunk of any size to be forged in, and so long that its start is far from the break wherever that begins:
+ * where it is near, Heapglass takes longer to tell that it isn't a heap's. */
+static byte room[160 << 20] __attribute__((aligned(4096)));
 static byte *victim;
 
 static void act_free(void) { free(p); }
@@ -45,10 +46,16 @@ static void act_misaligned_1(void) { free(p + 1); }
 static void act_misaligned_8(void) { free(p + 8); }
 static void act_before(void) { free(p - 16); }
 
+/* On the stack, and not where its address alone would tell that it may be a mapped chunk: where the stack begins is chance. */
+static byte *on_stack(void) {
+    byte *at = stack_room + 64;
+    return (uintptr_t)at % PAGE < 64 ? at + 64 : at;
+}
+
 static void scene_stack(void) {
     scene_row();
     own(stack_room, 4096, 0);
-    victim = stack_room + 64;
+    victim = on_stack();
 }
 
 static void scene_static(void) {
@@ -105,7 +112,7 @@ static void scene_forged_static(void) {
 
 static void scene_forged_stack(void) {
     scene_row();
-    victim = stack_room + 64;
+    victim = on_stack();
     own(victim, 24, 0);
     forge(victim);
     *(uint64_t *)(victim + chunk_size() - 8) = header_word(32);

@@ -19,10 +19,11 @@ static void scribble_down(volatile byte *end, size_t bytes) {
 /* Not the byte that is there already: that would change nothing. */
 static void change(volatile byte *at) { *at ^= WILD; }
 
-/* So many that a write of 1 MiB stays among them, where the allocator has them side by side. */
+/* So many that a write of 1 MiB stays among them, where the allocator has them side by side; and some more, since mappings
+ * may have a library amid them. */
 static void scene_long_row(void) {
     int margin = (int)(MIB / size) + 2;
-    row(margin * 3 + 4, margin);
+    row(margin * 3 + 16, margin);
 }
 
 static void act_over_1(void) { change(p + size); }
