@@ -63,11 +63,30 @@ pub struct Head {
 /// Frees between two looks at the clock.
 pub const LOOK_EVERY: u32 = 256;
 
-/// A head with its bins. Class 0, which no chunk has, is the sentinel's: its bin is for ever full.
+/// Freed pointers that wait for their headers. Two in every build but those that `cargo xtask benchmarks` makes to compare with.
+pub const PARKED: usize = if cfg!(feature = "park-none") {
+    0
+} else if cfg!(feature = "park-one") {
+    1
+} else {
+    2
+};
+
+/// A head with its bins.
 #[repr(C)]
 pub struct Cache {
     pub head: Head,
     pub bins: [Bin; CLASSES],
+    stand_ins: StandIns,
+}
+
+/// What stands in the parking places while nothing is parked: two chunks of no size, live, with the thread's key in them. Class
+/// 0, which no other chunk has, is theirs, with room for both. So the frees after the places were cleared, which happens at
+/// each refill, take the fast path as any other.
+#[repr(C, align(16))]
+struct StandIns {
+    chunks: [[usize; 4]; 2],
+    slots: [usize; 2],
 }
 
 /// A head that refuses everything, with the sentinel's bin behind it.
@@ -108,6 +127,36 @@ impl Bin {
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
         Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOK_EVERY }
+    }
+}
+
+impl Cache {
+    /// Nothing cached and nothing parked; `park_stand_ins` is to be called once it has its place.
+    pub const fn new(head: Head) -> Cache {
+        let stand_ins = StandIns { chunks: [[0; 4]; 2], slots: [0; 2] };
+        Cache { head, bins: [const { Bin::NONE }; CLASSES], stand_ins }
+    }
+
+    /// Puts the stand-ins into the parking places. Returns what was there, the newer first.
+    pub fn park_stand_ins(&mut self) -> [*mut u8; 2] {
+        let StandIns { chunks, slots } = &mut self.stand_ins;
+        for chunk in chunks.iter_mut() {
+            // The first word of its user area.
+            chunk[2] = self.head.key;
+            Chunk::at(chunk.as_ptr() as usize).set(0, 0, State::Live);
+        }
+        if let Some(bin) = self.bins.first_mut() {
+            let slots = slots.as_mut_ptr_range();
+            (bin.top, bin.limit) = (slots.start, slots.end);
+        }
+        let places = chunks.each_mut().map(|chunk| chunk.as_mut_ptr().cast::<u8>().wrapping_add(HEADER));
+        core::mem::replace(&mut self.head.parked, places)
+    }
+
+    /// Is it a stand-in, or the sentinel?
+    #[inline(always)]
+    pub fn is_nobody(&self, parked: *mut u8) -> bool {
+        parked == SENTINEL || self.stand_ins.chunks.as_ptr_range().contains(&parked.cast_const().cast())
     }
 }
 
@@ -171,7 +220,7 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
         }
         (*bin).top = slot;
         chunk.set_cookie(live);
-        *(user as *mut usize) = 0;
+        clear(user);
         user as *mut u8
     }
 }
@@ -200,7 +249,7 @@ pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
         }
         (*bin).top = slot;
         chunk.set_cookie(live);
-        *(user as *mut usize) = 0;
+        clear(user);
         user as *mut u8
     }
 }
@@ -230,12 +279,16 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         if user == newer || user == older || may_be_mapped(user) {
             return false;
         }
-        let away = older as usize;
+        let away = match PARKED {
+            0 => user,
+            1 => newer,
+            _ => older,
+        } as usize;
         let chunk = Chunk::from_user(away);
         let size = chunk.size();
         let live = cookie_by((*head).secret, away, size);
         let key = (*head).key;
-        if chunk.cookie() != live || *(away as *const usize) != key {
+        if chunk.cookie() != live || PARKED > 0 && *(away as *const usize) != key {
             return false;
         }
         let bin = if size <= SMALL_MAX {
@@ -257,8 +310,10 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         chunk.set_cookie(live ^ State::Cached as u32);
         *top = away;
         (*bin).top = top.add(1);
-        *user.cast::<usize>() = key;
-        (*head).parked = [user, newer];
+        if PARKED > 0 {
+            *user.cast::<usize>() = key;
+            (*head).parked = [user, if PARKED > 1 { newer } else { SENTINEL }];
+        }
         true
     }
 }
@@ -295,6 +350,18 @@ pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
         *top = user as usize;
         (*bin).top = top.add(1);
         true
+    }
+}
+
+/// What a free wrote into a chunk's first word is no longer true once it is handed out.
+///
+/// # Safety
+/// The chunk is the caller's, live.
+#[inline(always)]
+pub unsafe fn clear(user: usize) {
+    if PARKED > 0 {
+        // SAFETY: as the caller promises; a chunk holds at least three words.
+        unsafe { *(user as *mut usize) = 0 };
     }
 }
 

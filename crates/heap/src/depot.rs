@@ -23,7 +23,7 @@ const LONGEST: usize = 4096;
 /// Classes that have a depot.
 pub const DEPOTS: usize = class_of(LONGEST);
 /// Before an arena grows, the depots are merged if they hold more than this part of all heaps.
-const PART: usize = 32;
+const PART: usize = 16;
 /// Depots below this many bytes are never merged just because they are a large part of small heaps.
 const KEEP: usize = 2 * 1024 * 1024;
 /// Above this many bytes they are merged however large the heaps are: more couldn't be merged in time once they are idle.
@@ -110,7 +110,7 @@ pub unsafe fn put(magazine: *mut Magazine, own: &'static Arena, me: Owner) {
     }
     decay::raise();
     let heaps = kernel::counters().heap_bytes.load(Relaxed) as usize;
-    if BYTES.load(Relaxed) > (heaps / 2).clamp(KEEP, MOST) {
+    if BYTES.load(Relaxed) > (heaps / 2).clamp(KEEP, MOST.max(heaps / 16)) {
         merge(THINNED, Some(own), me);
     }
 }

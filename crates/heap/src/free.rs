@@ -1,9 +1,10 @@
 //! free: the fast path parks the pointer; everything else is here, and exact: a pointer is looked up before its header is
 //! read, and its header is proven before the chunk is believed to be one.
 
+use crate::arch;
 use crate::arena;
-use crate::cache::{self, SENTINEL};
-use crate::chunk::{Chunk, State};
+use crate::cache::{self, PARKED, SENTINEL};
+use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
@@ -105,7 +106,31 @@ pub enum Live {
 }
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
+#[inline(always)]
 pub fn live(call: &'static str, user: usize) -> Live {
+    match live_at_once(user) {
+        Some(chunk) => Live::Heap(chunk),
+        None => look_up(call, user),
+    }
+}
+
+/// A live chunk of a heap, if one look is enough to tell.
+#[inline(always)]
+pub fn live_at_once(user: usize) -> Option<Chunk> {
+    let head = arch::word();
+    // SAFETY: the word points at a head.
+    let (parked, secret) = unsafe { ((*head).parked, (*head).secret) };
+    let chunk = Chunk::from_user(user);
+    if !user.is_multiple_of(ALIGN) || user == parked[0] as usize || user == parked[1] as usize {
+        return None;
+    }
+    region::holder(chunk.address())?;
+    // A head that refuses has another secret.
+    (chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
+}
+
+#[inline(never)]
+fn look_up(call: &'static str, user: usize) -> Live {
     if let Some(thread) = thread::existing()
         && thread.cache.head.parked.contains(&(user as *mut u8))
     {
@@ -136,9 +161,11 @@ pub fn live(call: &'static str, user: usize) -> Live {
 
 /// The arena in whose heaps a user pointer lies, with its header readable.
 fn home_of(user: usize) -> Option<usize> {
-    let chunk = Chunk::from_user(user);
-    let home = region::owner(chunk.address())?;
-    arena::holds(home, chunk.address()).then_some(home)
+    let address = Chunk::from_user(user).address();
+    region::holder(address).or_else(|| {
+        let home = region::owner(address)?;
+        arena::holds(home, address).then_some(home)
+    })
 }
 
 /// A mapped chunk that was freed before.
@@ -184,22 +211,28 @@ fn free_slow(user: *mut u8) {
     if !exact && thread.is_facing() && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
         return;
     }
+    let was_due = thread.cache.head.until_look == 0;
     thread.tick();
+    // SAFETY: as above. Nothing but the look at the clock was in the way.
+    if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
+        return;
+    }
     let head = &mut thread.cache.head;
     let is_sound = || home_of(user as usize).is_some() && Chunk::from_user(user as usize).is(State::Live);
-    if exact || head.parked.contains(&user) || !is_sound() {
+    if exact || PARKED == 0 || head.parked.contains(&user) || !is_sound() {
         thread.unpark();
         return put_away(Some(thread), user as usize);
     }
     // The fast path stopped at a full bin, an empty place or a fault of the chunk that was parked before.
     let [newer, older] = head.parked;
+    let (kept, away) = if PARKED > 1 { (newer, older) } else { (SENTINEL, newer) };
     // Out of its place first: pushing it may need memory.
-    head.parked = [newer, SENTINEL];
-    thread.push_parked(older);
+    head.parked = [kept, SENTINEL];
+    thread.push_parked(away);
     let head = &mut thread.cache.head;
     // SAFETY: a chunk of a heap, freed: nobody's but the parking thread's.
     unsafe { *user.cast::<usize>() = head.key };
-    head.parked = [user, newer];
+    head.parked = [user, kept];
 }
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.

@@ -113,9 +113,8 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     }
     let allocated = steps(thread, request)?;
     let user = allocated.user;
-    // What a free wrote there is no longer true.
-    // SAFETY: the chunk holds at least three words.
-    unsafe { *user.cast::<usize>() = 0 };
+    // SAFETY: allocated just now.
+    unsafe { cache::clear(user as usize) };
     probe::allocated(call, || crate::free::length(user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 && call != Call::Calloc {

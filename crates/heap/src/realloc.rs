@@ -20,6 +20,19 @@ use core::ptr;
 /// # Safety
 /// `user` is the caller's, and nobody's afterwards where another pointer is returned.
 pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
+    // Most often nothing is to be done. (0 bytes wrap to very many.)
+    if let Some(chunk) = free::live_at_once(user as usize)
+        && request.wrapping_sub(1) < MAX_CHUNK - OVERHEAD - ALIGN
+        && stays(chunk.size(), rounded(request))
+    {
+        return user;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { realloc_slow(user, request) }
+}
+
+#[inline(never)]
+unsafe fn realloc_slow(user: *mut u8, request: usize) -> *mut u8 {
     if user.is_null() {
         return malloc::malloc(request);
     }
@@ -61,14 +74,32 @@ pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
 fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
     let (size, old) = (chunk_size(request)?, chunk.size());
     if size <= old {
-        if old - size >= MIN_CHUNK {
+        if !stays(old, size) {
             with_home(chunk, |store| store.shorten(chunk, size))?;
         }
-    } else if !may_lengthen(chunk) || !with_home(chunk, |store| store.lengthen(chunk, size)).unwrap_or(false) {
+    } else if !may_lengthen(chunk) || !lengthen(chunk, size) {
         return None;
     }
     probe::resized(old, chunk.size());
     Some(chunk.user())
+}
+
+/// The size that a chunk gets which grows to `size`: above the exact classes that of the class that serves it, so that a buffer
+/// growing by small steps takes the lock once in an eighth of its length, and as long as one that malloc made.
+fn roomy(size: usize) -> usize {
+    let is_medium = size > SMALL_MAX && size <= CACHED_MAX - ALIGN;
+    if is_medium && thread::is_on_fast_path() { class_size(class_above(size)) } else { size }
+}
+
+/// Does a chunk of `old` bytes serve a request for `size` as it is?
+#[inline(always)]
+fn stays(old: usize, size: usize) -> bool {
+    old.wrapping_sub(size) < MIN_CHUNK || size <= old && old <= roomy(size)
+}
+
+#[inline(never)]
+fn lengthen(chunk: Chunk, size: usize) -> bool {
+    with_home(chunk, |store| store.lengthen(chunk, size, roomy(size))).unwrap_or(false)
 }
 
 /// Is it worth taking the lock to look for room behind a chunk? What the header there says may change at any moment, so this is

@@ -312,7 +312,7 @@ impl Thread {
     /// gets a few chunks more, so that parking and popping no longer meet.
     pub fn thicken(&mut self, request: usize) {
         const OFTEN: u8 = 16;
-        if self.cache.head.parked == [SENTINEL; 2] || request > CACHED_MAX - OVERHEAD {
+        if self.cache.head.parked.iter().all(|&user| self.cache.is_nobody(user)) || request > CACHED_MAX - OVERHEAD {
             return;
         }
         let Some(size) = chunk_size(request) else { return };
@@ -387,14 +387,14 @@ impl Thread {
 
     /// Pushes what is parked, the older first.
     pub fn unpark(&mut self) {
-        let [newer, older] = core::mem::replace(&mut self.cache.head.parked, [SENTINEL; 2]);
+        let [newer, older] = self.cache.park_stand_ins();
         self.push_parked(older);
         self.push_parked(newer);
     }
 
     /// Pushes one pointer that was parked, proving it now.
     pub fn push_parked(&mut self, user: *mut u8) {
-        if user == SENTINEL {
+        if self.cache.is_nobody(user) {
             return;
         }
         if let Some(chunk) = free::prove_parked(self, user as usize) {
@@ -427,7 +427,8 @@ impl Thread {
     /// Everything in the cache goes home.
     pub fn flush(&mut self) {
         self.unpark();
-        for class in 0..CLASSES {
+        // Class 0 is the stand-ins'.
+        for class in 1..CLASSES {
             let spare =
                 self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
             for magazine in [spare, self.unload(class)] {

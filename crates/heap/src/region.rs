@@ -2,10 +2,12 @@
 //! reserved range, committed in steps. A heap that can't grow any more is closed with a fence.
 //!
 //! From an address to its arena leads one table: a mark for each window of 64 MiB. A mapped heap starts at a window's start
-//! and has the window for itself; windows that the break reaches are the main arena's, with its exact bounds to tell.
+//! and has the window for itself, and the mark tells its end as well; windows that the break reaches are the main arena's,
+//! with its exact bounds to tell. So one look tells whether an address is in a heap, however many heaps there are.
 
 use crate::kernel;
-use crate::sync::atomic::{AtomicU16, AtomicUsize, Ordering::*};
+use crate::size::HEADER;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use heapglass_os::{self as os, Access};
 
 pub const WINDOW_SHIFT: usize = 26;
@@ -19,13 +21,18 @@ pub const HEAP_MAX: usize = if cfg!(feature = "small-world") { 512 * 1024 } else
 /// Length of one where address space is short.
 const HEAP_MODEST: usize = 512 * 1024;
 
-/// Arena number plus one for each window; 0 is nobody's.
-static OWNERS: [AtomicU16; 1 << (ADDRESS_BITS - WINDOW_SHIFT)] =
-    [const { AtomicU16::new(0) }; 1 << (ADDRESS_BITS - WINDOW_SHIFT)];
+/// Arena number plus one for each window, and above it the length of its mapped heap in units of 4 KiB; 0 is nobody's.
+static OWNERS: [AtomicU32; 1 << (ADDRESS_BITS - WINDOW_SHIFT)] =
+    [const { AtomicU32::new(0) }; 1 << (ADDRESS_BITS - WINDOW_SHIFT)];
+const LENGTH_SHIFT: u32 = 16;
+const UNIT_SHIFT: u32 = 12;
+const _: () = assert!(WINDOW >> UNIT_SHIFT <= u16::MAX as usize);
 
 /// The main arena's break heaps lie between these.
 static BREAK_LO: AtomicUsize = AtomicUsize::new(usize::MAX);
 static BREAK_HI: AtomicUsize = AtomicUsize::new(0);
+/// Nobody else's memory lies between those bounds.
+static BREAK_IS_WHOLE: AtomicBool = AtomicBool::new(true);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -68,10 +75,34 @@ impl Region {
 #[inline]
 pub fn owner(address: usize) -> Option<usize> {
     let mark = OWNERS.get(address >> WINDOW_SHIFT)?.load(Relaxed);
-    match mark {
+    match mark & ((1 << LENGTH_SHIFT) - 1) {
         0 => None,
         1 if !is_in_break(address) && !window_is_mapped(address) => None,
-        mark => Some(mark as usize - 1),
+        arena => Some(arena as usize - 1),
+    }
+}
+
+/// The number of the arena in whose heap a header may lie at this address, by one look; `None` may also mean that one look
+/// doesn't tell.
+#[inline(always)]
+pub fn holder(address: usize) -> Option<usize> {
+    let mark = OWNERS.get(address >> WINDOW_SHIFT)?.load(Relaxed);
+    let length = (mark >> LENGTH_SHIFT << UNIT_SHIFT) as usize;
+    if address & (WINDOW - 1) < length && address & (WINDOW - 1) <= length - HEADER {
+        return Some((mark as usize & ((1 << LENGTH_SHIFT) - 1)) - 1);
+    }
+    let (lo, hi) = (BREAK_LO.load(Relaxed), BREAK_HI.load(Relaxed));
+    let is_in_break = lo <= address && address.wrapping_add(HEADER) <= hi && BREAK_IS_WHOLE.load(Relaxed);
+    is_in_break.then_some(0)
+}
+
+/// A heap's end moved, or it is none any more: then `end` is its start.
+pub fn note_end(arena: usize, kind: Kind, start: usize, end: usize) {
+    if kind == Kind::Mapped
+        && let Some(mark) = OWNERS.get(start >> WINDOW_SHIFT)
+    {
+        let units = ((end - start) >> UNIT_SHIFT) as u32;
+        mark.store((arena as u32 + 1) | (units << LENGTH_SHIFT), Relaxed);
     }
 }
 
@@ -95,6 +126,10 @@ fn window_is_mapped(address: usize) -> bool {
 
 /// The break heap grew to `start..end`.
 pub fn mark_break(start: usize, end: usize) {
+    let lo = BREAK_LO.load(Relaxed);
+    if lo != usize::MAX && lo != start {
+        BREAK_IS_WHOLE.store(false, Relaxed);
+    }
     BREAK_LO.fetch_min(start, Relaxed);
     BREAK_HI.fetch_max(end, Relaxed);
     for window in start >> WINDOW_SHIFT..=(end - 1) >> WINDOW_SHIFT {
@@ -117,7 +152,7 @@ pub fn reserve(arena: usize, bytes: usize) -> Option<(usize, usize)> {
     }
     let (start, length) = reserve_aligned(bytes)?;
     match OWNERS.get(start >> WINDOW_SHIFT) {
-        Some(mark) => mark.store(arena as u16 + 1, Relaxed),
+        Some(mark) => mark.store(arena as u32 + 1, Relaxed),
         // An address beyond the table: the machine has more of them than we know what to do with.
         None => {
             release(start, length);

@@ -380,9 +380,9 @@ impl Store {
         }
     }
 
-    /// A live chunk of this arena grows in place to at least `size` bytes, into a free next chunk or the top; `false`, and
-    /// nothing changed, where it can't.
-    pub fn lengthen(&mut self, chunk: Chunk, size: usize) -> bool {
+    /// A live chunk of this arena grows in place to at least `size` bytes, to `roomy` where there is as much, into a free next
+    /// chunk or the top; `false`, and nothing changed, where it can't.
+    pub fn lengthen(&mut self, chunk: Chunk, size: usize, roomy: usize) -> bool {
         let old = chunk.size();
         let next = chunk.next();
         match next.state() {
@@ -398,7 +398,8 @@ impl Store {
                         return false;
                     }
                 }
-                self.set_top(Chunk::at(self.top + need), P);
+                let size = if self.top_size() < roomy - old + MIN_CHUNK { size } else { roomy };
+                self.set_top(Chunk::at(self.top + (size - old)), P);
                 self.touch_top();
                 chunk.set(size, chunk.flags(), State::Live);
                 true
@@ -408,6 +409,7 @@ impl Store {
                 // SAFETY: a proven free chunk of this store.
                 let past = unsafe { self.bins.remove(&self.span, next) };
                 let after = Chunk::at(chunk.address() + total);
+                let size = size.max(roomy.min(total));
                 let rest = total - size;
                 if rest < MIN_CHUNK {
                     after.set_prev_in_use(true);

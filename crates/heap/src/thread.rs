@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Bin, Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -158,7 +158,7 @@ fn attach() -> Option<&'static mut Thread> {
     // SAFETY: memory of the right size that is ours alone.
     let thread = unsafe {
         record.write(Thread {
-            cache: Cache { head: Head::new(record, SMALL_LIMIT, secret, key), bins: [const { Bin::NONE }; CLASSES] },
+            cache: Cache::new(Head::new(record, SMALL_LIMIT, secret, key)),
             facade: Refusing::new(record),
             exact: true,
             magazines: [ptr::null_mut(); CLASSES],
@@ -174,6 +174,7 @@ fn attach() -> Option<&'static mut Thread> {
         });
         &mut *record
     };
+    thread.cache.park_stand_ins();
     thread.choose_head();
     // Both may allocate; by now that finds this thread in place.
     introduce();

@@ -72,6 +72,7 @@ fn grow_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
         region.committed = end;
     }
     region.end = end;
+    region::note_end(store.arena, region.kind, region.start, end);
     extended(store, bytes);
     true
 }
@@ -215,6 +216,7 @@ fn begin(store: &mut Store, region: Region) -> bool {
     }
     close(store);
     let (start, end) = (region.start, region.end);
+    region::note_end(store.arena, region.kind, start, end);
     // SAFETY: fresh memory of the right size.
     unsafe { record.write(Region { next: store.regions, ..region }) };
     // Those who walk the list without the lock find the record whole.
@@ -286,6 +288,9 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                 };
                 if !keep_spare(store, spare) && !region::unreserve(spare.start, spare.limit) {
                     return false;
+                }
+                if store.spare.as_ref().is_some_and(|kept| kept.start == region.start) {
+                    region::note_end(store.arena, region.kind, region.start, region.start);
                 }
                 *link = region.next;
                 // `next` stays as it is, for those who stand on the record.
@@ -397,6 +402,7 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
         }
     }
     region.end = end;
+    region::note_end(store.arena, region.kind, region.start, end);
     if store.populate_from < usize::MAX {
         store.populate_from = store.populate_from.min(end);
     }
