@@ -1,4 +1,5 @@
-/* The frame of the attack programs. `program list` names the cells that it has, `program KIND SIZE THREAD DELAY` is one:
+/* The frame of the attack programs. `program list` names the cells that it has, each with
+ * the state of the chunk that it attacks; `program KIND SIZE THREAD DELAY` is one:
  *
  *   SIZE    cached, binned, mapped, huge: requests that thread caches hold, that go to bins, that are mapped until the
  *           threshold rises, and that are always mapped, in allocators of glibc's kind
@@ -367,9 +368,10 @@ static int attack_main(const struct kind *kinds, int n, int argc, char **argv) {
                     const char *const words[] = {kinds[k].name, SIZES[s].name, threads[t], DELAYS[d].name};
                     int same = 0;
                     for (int w = 0; w < 4; w++) {
-                        if (is_list) write(1, words[w], strlen(words[w])), write(1, w < 3 ? "\t" : "\n", 1);
+                        if (is_list) write(1, words[w], strlen(words[w])), write(1, "\t", 1);
                         else same += !strcmp(words[w], argv[w + 1]);
                     }
+                    if (is_list) say(kinds[k].freed == FREED ? "freed" : "live");
                     if (same == 4) return cell(&kinds[k], s, t, d);
                 }
     return is_list ? 0 : 2;

@@ -7,13 +7,14 @@
 
 enum { WILD = 0x41, MIB = 1 << 20 };
 
+/* ABCD...: bytes of one kind might be what is there already. */
 static void scribble(volatile byte *at, size_t bytes) {
-    for (size_t i = 0; i < bytes; i++) at[i] = WILD;
+    for (size_t i = 0; i < bytes; i++) at[i] = (byte)(WILD + i % 26);
 }
 
 /* Backwards, as far as it goes. */
 static void scribble_down(volatile byte *end, size_t bytes) {
-    for (size_t i = 1; i <= bytes; i++) end[-(ptrdiff_t)i] = WILD;
+    for (size_t i = 1; i <= bytes; i++) end[-(ptrdiff_t)i] = (byte)(WILD + i % 26);
 }
 
 /* Not the byte that is there already: that would change nothing. */

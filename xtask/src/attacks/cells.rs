@@ -26,6 +26,8 @@ pub struct Cell {
     pub size: String,
     pub thread: String,
     pub delay: String,
+    /// Is what it attacks a chunk that was freed?
+    pub is_freed: bool,
 }
 
 impl Cell {
@@ -62,11 +64,12 @@ pub fn all() -> Result<Vec<Cell>, String> {
         output(&mut command)?;
         fs::rename(&fresh, &program).map_err(|e| e.to_string())?;
         for line in output(Command::new(&program).arg("list"))?.lines() {
-            let [kind, size, thread, delay] = line.split('\t').collect::<Vec<_>>()[..] else {
-                return Err(format!("{source} lists a cell of other than four words: {line}"));
+            let [kind, size, thread, delay, state] = line.split('\t').collect::<Vec<_>>()[..] else {
+                return Err(format!("{source} lists a cell of other than five words: {line}"));
             };
+            let is_freed = state == "freed";
             let [kind, size, thread, delay] = [kind, size, thread, delay].map(str::to_owned);
-            cells.push(Cell { program: program.clone(), kind, size, thread, delay });
+            cells.push(Cell { program: program.clone(), kind, size, thread, delay, is_freed });
         }
     }
     Ok(cells)
@@ -134,6 +137,6 @@ pub mod tests {
     pub fn cell(words: &str) -> Cell {
         let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
         let [kind, size, thread, delay] = <[String; 4]>::try_from(words).unwrap();
-        Cell { program: PathBuf::from("none"), kind, size, thread, delay }
+        Cell { program: PathBuf::from("none"), kind, size, thread, delay, is_freed: false }
     }
 }

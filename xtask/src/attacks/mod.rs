@@ -24,8 +24,29 @@ pub const USAGE: &str = "\
 cargo xtask attacks         run the attacks under all allocators, and write the matrix into SECURITY.md
 cargo xtask attacks expect  run them under Heapglass, and write down what the tests expect of them";
 
-/// Heapglass as it comes, and its stricter settings, by what is in `HEAPGLASS`. One that the library doesn't know is left out, and named.
-const MODES: [(&str, &str); 4] = [("default", ""), ("park:0", "park:0"), ("secure", "secure"), ("guard:1", "guard:1")];
+/// Heapglass as it comes, and its stricter settings. One that the library doesn't know is left out, and named.
+const MODES: [Mode; 4] = [
+    Mode { name: "default", setting: "", is_random: false },
+    Mode { name: "park:0", setting: "park:0", is_random: false },
+    Mode { name: "secure", setting: "secure", is_random: true },
+    Mode { name: "guard:1", setting: "guard:1", is_random: true },
+];
+
+struct Mode {
+    name: &'static str,
+    /// The value of `HEAPGLASS`.
+    setting: &'static str,
+    /// Does it hand out and reuse memory in an order that nobody can tell?
+    is_random: bool,
+}
+
+impl Mode {
+    fn under(&self) -> Under {
+        let library = Some(root().join(LIBRARY));
+        Under { name: self.name.into(), library, setting: self.setting, message: "heapglass: " }
+    }
+}
+
 /// Runs of each cell from which the file of expectations is made.
 const TIMES: usize = 10;
 
@@ -49,7 +70,7 @@ pub fn check() -> Outcome {
     let cells = cells::all()?;
     let expected = expected::read()?;
     let mut wrong = Vec::new();
-    for mode in modes() {
+    for mode in MODES.iter().map(Mode::under) {
         if let Some(said) = cells::complaint(&mode)? {
             println!("{}: left out, since the library says: {said}", mode.name);
             if expected.has(&mode.name) {
@@ -65,15 +86,6 @@ pub fn check() -> Outcome {
     if wrong.is_empty() { Ok(()) } else { Err(format!("{} differences", wrong.len())) }
 }
 
-fn modes() -> impl Iterator<Item = Under> {
-    MODES.into_iter().map(|(name, setting)| Under {
-        name: name.into(),
-        library: Some(root().join(LIBRARY)),
-        setting,
-        message: "heapglass: ",
-    })
-}
-
 fn build() -> Outcome {
     shown(cargo().args(["build", "--quiet", "--release"]))
 }
@@ -82,17 +94,17 @@ fn expect() -> Outcome {
     build()?;
     let cells = cells::all()?;
     let mut found = Vec::new();
-    for mode in modes() {
+    for mode in &MODES {
         let mut runs = Vec::new();
-        match cells::complaint(&mode)? {
+        match cells::complaint(&mode.under())? {
             Some(said) => println!("{}: left out, since the library says: {said}", mode.name),
             None => {
                 for _ in 0..TIMES {
-                    runs.push(cells::outcomes(&cells, &mode)?);
+                    runs.push(cells::outcomes(&cells, &mode.under())?);
                 }
             }
         }
-        found.push((mode.name, runs));
+        found.push(expected::Found { mode: mode.name, is_random: mode.is_random, runs });
     }
     expected::write(&cells, &found)
 }
@@ -102,7 +114,7 @@ fn matrix() -> Outcome {
     let cells = cells::all()?;
     let mut left_out = String::new();
     let mut columns = Vec::new();
-    for mode in modes() {
+    for mode in MODES.iter().map(Mode::under) {
         match cells::complaint(&mode)? {
             Some(_) => {
                 left_out += &format!("`HEAPGLASS={}` is left out: this library doesn't know it.\n", mode.setting)
