@@ -15,6 +15,7 @@ const HEAD: [&str; 4] = ["kind", "size", "thread", "delay"];
 const UNKNOWN: &str = "?";
 
 const CHANCE: &str = "chance";
+const ONCE: &str = "once";
 /// Handed out again: that happens, or to another chunk, as chance has it.
 const REUSE: &str = "reuse";
 
@@ -88,7 +89,10 @@ impl May {
         if seen.is_empty() {
             return May::Unknown;
         }
-        let wavers = seen.len() > 1 || seen != [Outcome::Call] && (cell.is_freed || cell.delay == REUSE);
+        // Memory that was freed some time ago may be anyone's by now, even if it wasn't in any of these runs.
+        let is_old = cell.is_freed && cell.delay != ONCE;
+        let is_moved = cell.is_freed || cell.delay == REUSE;
+        let wavers = is_old || seen.len() > 1 || is_moved && seen != [Outcome::Call];
         if found.is_random && wavers { May::Chance } else { May::Be(seen) }
     }
 
@@ -173,12 +177,15 @@ mod tests {
     fn chance_has_a_hand_in_random_modes_only() {
         let mut freed = cell("read cached same once");
         freed.is_freed = true;
-        let cells = [freed, cell("over cached same once"), cell("over cached same reuse")];
-        let once = vec![vec![Outcome::Missed, Outcome::Later(Stage::Neighbour), Outcome::Call]];
+        let mut old = cell("read cached same ops");
+        old.is_freed = true;
+        let cells = [freed, old, cell("over cached same once"), cell("over cached same reuse")];
+        let once = vec![vec![Outcome::Missed, Outcome::Call, Outcome::Later(Stage::Neighbour), Outcome::Call]];
         let text = text_of(&cells, &[found("default", false, once.clone()), found("secure", true, once)]);
         let tails: Vec<&str> =
             text.lines().skip(1).filter_map(|line| line.split_once("once\t").map(|(_, t)| t)).collect();
         assert_eq!(tails, ["missed\tchance", "later:neighbour\tlater:neighbour"]);
+        assert!(text.contains("ops\tcall\tchance\n"));
         // All runs stopped it at the call, wherever the chunk was.
         assert!(text.ends_with("reuse\tcall\tcall\n"));
         let may = May::Chance;
