@@ -43,7 +43,7 @@ pub struct Under {
     pub name: String,
     pub library: Option<PathBuf>,
     /// The value of `HEAPGLASS`, for ours.
-    pub setting: &'static str,
+    pub setting: String,
     /// How its messages begin.
     pub message: &'static str,
 }
@@ -83,7 +83,7 @@ fn run(cell: &Cell, under: &Under) -> Result<Output, String> {
         command.env("LD_PRELOAD", library);
     }
     if !under.setting.is_empty() {
-        command.env("HEAPGLASS", under.setting);
+        command.env("HEAPGLASS", &under.setting);
     }
     command.output().map_err(|e| format!("{}: {e}", cell.program.display()))
 }
@@ -120,7 +120,7 @@ pub fn outcomes(cells: &[Cell], under: &Under) -> Result<Vec<Outcome>, String> {
 /// What the library says of a setting that it doesn't know; nothing if it does.
 pub fn complaint(under: &Under) -> Result<Option<String>, String> {
     let mut command = Command::new("true");
-    command.env_remove("LD_PRELOAD").env("HEAPGLASS", under.setting);
+    command.env_remove("LD_PRELOAD").env("HEAPGLASS", &under.setting);
     if let Some(library) = &under.library {
         command.env("LD_PRELOAD", library);
     }

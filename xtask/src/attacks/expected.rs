@@ -1,6 +1,7 @@
 //! `tests/attacks/expected.tsv`: what comes of each cell under Heapglass, by mode. Outcomes that a cell had by turns are joined
 //! by `|`. Modes that hand out and reuse memory in random order have cells marked `chance`: who has the freed chunk by now, or what
-//! lies a MiB away, differs from run to run. They may end in any way but a crash without a message later than the faulty access.
+//! lies a MiB away, differs from run to run. They may end in any way but a crash without a message later than the faulty access,
+//! unless that is written down beside.
 
 use super::cells::Cell;
 use super::outcome::{Outcome, Stage};
@@ -24,7 +25,8 @@ const REUSE: &str = "reuse";
 enum May {
     Unknown,
     Be(Vec<Outcome>),
-    Chance,
+    /// Any of the usual, or one of these, which were seen too.
+    Chance(Vec<Outcome>),
 }
 
 /// By a cell's words, what may come of it in each mode.
@@ -77,8 +79,12 @@ impl May {
     fn parse(text: &str) -> Option<May> {
         Some(match text {
             UNKNOWN => May::Unknown,
-            CHANCE => May::Chance,
-            _ => May::Be(text.split('|').map(Outcome::parse).collect::<Option<_>>()?),
+            _ => {
+                let words: Vec<&str> = text.split('|').collect();
+                let rest = words.strip_prefix(&[CHANCE]);
+                let these = rest.unwrap_or(&words).iter().map(|word| Outcome::parse(word)).collect::<Option<_>>()?;
+                if rest.is_some() { May::Chance(these) } else { May::Be(these) }
+            }
         })
     }
 
@@ -93,29 +99,40 @@ impl May {
         let is_old = cell.is_freed && cell.delay != ONCE;
         let is_moved = cell.is_freed || cell.delay == REUSE;
         let wavers = is_old || seen.len() > 1 || is_moved && seen != [Outcome::Call];
-        if found.is_random && wavers { May::Chance } else { May::Be(seen) }
+        if found.is_random && wavers {
+            seen.retain(|one| !is_usual(*one));
+            return May::Chance(seen);
+        }
+        May::Be(seen)
     }
 
     fn holds(&self, outcome: Outcome) -> bool {
         match self {
             May::Unknown => false,
             May::Be(these) => these.contains(&outcome),
-            May::Chance => match outcome {
-                Outcome::Crashed(stage) => stage == Stage::Fault,
-                Outcome::Hung(_) | Outcome::Absent => false,
-                _ => true,
-            },
+            May::Chance(these) => is_usual(outcome) || these.contains(&outcome),
         }
+    }
+}
+
+/// What chance may make of any cell that it has a hand in.
+fn is_usual(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Crashed(stage) => stage == Stage::Fault,
+        Outcome::Hung(_) | Outcome::Absent => false,
+        _ => true,
     }
 }
 
 impl fmt::Display for May {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            May::Unknown => to.write_str(UNKNOWN),
-            May::Chance => to.write_str(CHANCE),
-            May::Be(these) => to.write_str(&these.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")),
-        }
+        let (first, these) = match self {
+            May::Unknown => (Some(UNKNOWN), &[][..]),
+            May::Chance(these) => (Some(CHANCE), &these[..]),
+            May::Be(these) => (None, &these[..]),
+        };
+        let words = first.map(str::to_owned).into_iter().chain(these.iter().map(ToString::to_string));
+        to.write_str(&words.collect::<Vec<_>>().join("|"))
     }
 }
 
@@ -188,7 +205,9 @@ mod tests {
         assert!(text.contains("ops\tcall\tchance\n"));
         // All runs stopped it at the call, wherever the chunk was.
         assert!(text.ends_with("reuse\tcall\tcall\n"));
-        let may = May::Chance;
+        let may = May::parse("chance|crashed:next").unwrap();
+        assert_eq!(may.to_string(), "chance|crashed:next");
+        assert!(may.holds(Outcome::Crashed(Stage::Next)));
         assert!(may.holds(Outcome::Harmless) && may.holds(Outcome::Crashed(Stage::Fault)));
         assert!(!may.holds(Outcome::Crashed(Stage::Reuse)) && !may.holds(Outcome::Hung(Stage::Fault)));
     }
