@@ -46,6 +46,8 @@ pub struct Under {
     pub setting: String,
     /// How its messages begin.
     pub message: &'static str,
+    /// The only size that there is in a mode; others are as they are without it.
+    pub only: Option<&'static str>,
 }
 
 /// Compiles the programs and lists their cells in order.
@@ -89,6 +91,9 @@ fn run(cell: &Cell, under: &Under) -> Result<Output, String> {
 }
 
 fn outcome(cell: &Cell, under: &Under) -> Result<Outcome, String> {
+    if under.only.is_some_and(|size| size != cell.size) {
+        return Ok(Outcome::Absent);
+    }
     let ran = run(cell, under)?;
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     let ended = Ended { status: ran.status.code(), signal: ran.status.signal(), out: &out, err: &err };

@@ -25,12 +25,17 @@ cargo xtask attacks         run the attacks under all allocators, and write the 
 cargo xtask attacks expect  run them under Heapglass, and write down what the tests expect of them";
 
 /// Heapglass as it comes, and its stricter settings. One that the library doesn't know is left out, and named. Where guarded samples
-/// aren't what is looked at they are off: which allocation becomes one is chance. Where they are, there is room for all, and a seed.
+/// aren't what is looked at they are off: which allocation becomes one is chance. Where they are, there is room for a row of them, and a seed.
 const MODES: [Mode; 4] = [
-    Mode { name: "default", setting: "", samples: false, is_random: false },
-    Mode { name: "park:0", setting: "park:0", samples: false, is_random: false },
-    Mode { name: "secure", setting: "secure", samples: false, is_random: true },
-    Mode { name: "guard:1", setting: "guard:1,guard_slots:4096,guard_seed:1", samples: true, is_random: false },
+    Mode { name: "default", setting: "", samples: None, is_random: false },
+    Mode { name: "park:0", setting: "park:0", samples: None, is_random: false },
+    Mode { name: "secure", setting: "secure", samples: None, is_random: true },
+    Mode {
+        name: "guard:1",
+        setting: "guard:1,guard_slots:512,guard_seed:1",
+        samples: Some("cached"),
+        is_random: false,
+    },
 ];
 const NO_SAMPLES: &str = "guard:0";
 
@@ -38,7 +43,8 @@ struct Mode {
     name: &'static str,
     /// The value of `HEAPGLASS`.
     setting: &'static str,
-    samples: bool,
+    /// Are there samples, and of chunks of which size?
+    samples: Option<&'static str>,
     /// Does it hand out and reuse memory in an order that nobody can tell?
     is_random: bool,
 }
@@ -51,18 +57,18 @@ struct Asked {
 }
 
 fn modes() -> Result<Vec<Asked>, String> {
-    let under = |name: &str, setting: &str| {
+    let under = |name: &str, setting: &str, only| {
         let library = Some(root().join(LIBRARY));
-        Under { name: name.into(), library, setting: setting.into(), message: "heapglass: " }
+        Under { name: name.into(), library, setting: setting.into(), message: "heapglass: ", only }
     };
     // A library without samples has no key for them.
-    let has_samples = cells::complaint(&under("", NO_SAMPLES))?.is_none();
+    let has_samples = cells::complaint(&under("", NO_SAMPLES, None))?.is_none();
     MODES
         .iter()
         .map(|mode| {
-            let off = if has_samples && !mode.samples { NO_SAMPLES } else { "" };
+            let off = if has_samples && mode.samples.is_none() { NO_SAMPLES } else { "" };
             let words: Vec<&str> = [mode.setting, off].into_iter().filter(|word| !word.is_empty()).collect();
-            let under = under(mode.name, &words.join(","));
+            let under = under(mode.name, &words.join(","), mode.samples);
             let said = cells::complaint(&under)?;
             Ok(Asked { mode, under, said })
         })
@@ -145,7 +151,13 @@ fn matrix() -> Outcome {
     let ours = columns.len();
     let others: Vec<Allocator> = allocators().into_iter().filter(|one| one.name != OURS).collect();
     for one in &others {
-        let under = Under { name: one.name.clone(), library: one.library.clone(), setting: String::new(), message: "" };
+        let under = Under {
+            name: one.name.clone(),
+            library: one.library.clone(),
+            setting: String::new(),
+            message: "",
+            only: None,
+        };
         columns.push(column(one.name.clone(), &cells, &under)?);
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
