@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
     static const struct { const char *name; int number; } calls[] = {
         {"brk", SYS_brk}, {"mremap", SYS_mremap}, {"madvise", SYS_madvise}, {"mprotect", SYS_mprotect},
         {"prctl", SYS_prctl}, {"getrandom", SYS_getrandom}, {"sched_getaffinity", SYS_sched_getaffinity},
-        {"munmap", SYS_munmap},
+        {"munmap", SYS_munmap}, {"mmap", SYS_mmap}, {"clock_gettime", SYS_clock_gettime},
     };
     int number = -1, with = !strcmp(argv[2], "EPERM") ? EPERM : ENOMEM;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)

@@ -4,6 +4,7 @@
 //! The tests look at `target/release` (or `$HEAPGLASS_BUILD`), which `cargo xtask test` builds first.
 
 pub mod cli;
+mod hang;
 pub mod strace;
 
 use std::ffi::OsStr;
@@ -132,21 +133,22 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Ran {
         while Instant::now() < end {
             match wait.recv_timeout(Duration::from_millis(200)) {
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => continue,
-                _ => return false,
+                _ => return None,
             }
         }
-        let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
-        true
+        Some(hang::end(id))
     });
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     drop(done);
-    let killed = watchdog.join().unwrap();
+    let hung = watchdog.join().unwrap();
     let ran = Ran {
         code: status.code(),
         signal: status.signal(),
         out: String::from_utf8_lossy(&stdout).into_owned(),
         err: String::from_utf8_lossy(&stderr).into_owned(),
     };
-    assert!(!killed, "{command:?} ran over {limit:?}: {ran:#?}");
+    if let Some(stacks) = hung {
+        panic!("{command:?} ran over {limit:?}\n{stacks}\n{ran:#?}");
+    }
     ran
 }

@@ -5,6 +5,7 @@ use heapglass_tests::cli::{Dir, heapglass, library};
 use heapglass_tests::{Door, Ran, compile, have, run};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +22,8 @@ fn bench() -> Command {
 fn exported(command: &mut Command, dir: &Dir, words: &[&str]) -> (Ran, Value) {
     let file = dir.path().join("export.json");
     let ran = run(command.arg("--export-json").arg(&file).arg("--").args(words));
+    let mode = fs::metadata(&file).unwrap_or_else(|e| panic!("{e}: {ran:#?}")).permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "what is written is its owner's alone");
     let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
     (ran, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
 }

@@ -100,7 +100,9 @@ fn the_break_refused_by_a_filter() {
 
 #[test]
 fn other_calls_refused_by_a_filter() {
-    for call in ["mremap", "madvise", "mprotect", "munmap", "prctl", "getrandom", "sched_getaffinity"] {
+    let calls =
+        ["mmap", "munmap", "mremap", "mprotect", "madvise", "prctl", "getrandom", "sched_getaffinity", "clock_gettime"];
+    for call in calls {
         for (error, when) in [("EPERM", "early"), ("ENOMEM", "late")] {
             survives("filter", &[call, error, when], &[]);
         }
@@ -117,6 +119,13 @@ fn the_program_moves_the_break_by_odd_amounts() {
 fn ten_thousand_forks_from_four_threads() {
     survives("forks", &["10000"], &[]);
     survives("forks", &["1000"], &[CLASSIC]);
+}
+
+#[test]
+fn forks_beside_a_thread_that_holds_the_c_librarys_locks() {
+    survives("fork_beside_stdio", &["20"], &[]);
+    survives("fork_beside_stdio", &["20"], &[CLASSIC]);
+    survives("fork_beside_stdio", &["20", "handler"], &[]);
 }
 
 #[test]
@@ -184,6 +193,6 @@ fn null_is_freed_where_the_heap_lies_low() {
     }
     let program = compile("tests/faults/low_break.c", Door::Preload, &["-no-pie"]);
     let mut command = on_heapglass("setarch", Door::Preload);
-    let ran = run(command.arg("-R").arg(program));
+    let ran = run(command.env("HEAPGLASS", "guard:0").arg("-R").arg(program));
     assert!(ran.code == Some(0) && ran.out == "done\n", "{ran:#?}");
 }

@@ -19,7 +19,10 @@ fn program(file: &str, door: Door) -> PathBuf {
 #[track_caller]
 fn ran(file: &str, door: Door, args: &[&str], env: &[(&str, &str)]) -> Ran {
     let mut command = on_heapglass(program(file, door), door);
-    command.args(args).env("HG_EXPECT", "1").envs(env.iter().copied());
+    command.args(args).env("HG_EXPECT", "1").env("HEAPGLASS", "guard:0");
+    for &(name, value) in env {
+        command.env(name, if name == "HEAPGLASS" { format!("{value},guard:0") } else { value.to_owned() });
+    }
     run_within(&mut command, LIMIT)
 }
 
@@ -87,6 +90,11 @@ fn what_happened_to_a_chunk_while_its_free_waited_went_unseen() {
 #[test]
 fn a_threads_cache_began_with_another_threads_lines() {
     holds("passive_sharing.c", &[], &[]);
+}
+
+#[test]
+fn a_threads_cache_went_on_with_another_threads_lines() {
+    holds("passive_sharing.c", &["5000"], &[]);
 }
 
 #[test]
@@ -166,4 +174,10 @@ fn sized_delete_passed_wrong_sizes_of_the_same_doubling() {
             }
         }
     }
+}
+
+#[test]
+fn a_header_of_1_was_believed_in_a_programs_first_calls() {
+    stopped("no_secret.c", &[], &[], "realloc(@): invalid pointer or corrupted header: ");
+    stopped("no_secret.c", &["usable"], &[], "malloc_usable_size(@): invalid pointer or corrupted header: ");
 }

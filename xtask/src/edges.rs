@@ -20,10 +20,12 @@ const WHOLE: [(&str, &[&str]); 8] = [
 ];
 
 /// What the others may depend on of ours; packages from the registry are their own affair.
-const OURS: [(&str, &[&str]); 2] = [
+const OURS: [(&str, &[&str]); 3] = [
     // The library only so that it is built before the command that preloads it.
     ("heapglass-cli", &["heapglass-bench", "heapglass-event", "heapglass-malloc"]),
     ("xtask", &["heapglass-bench"]),
+    // It tries all of it.
+    ("heapglass-fuzzed", &["heapglass-cli", "heapglass-heap", "heapglass-os"]),
 ];
 
 pub fn check() -> Outcome {

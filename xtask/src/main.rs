@@ -9,6 +9,7 @@ mod callgrind;
 mod cargo;
 mod counts;
 mod edges;
+mod fuzz;
 mod measure;
 mod no_c;
 mod rivals;
@@ -63,15 +64,21 @@ fn main() -> ExitCode {
         }
         ["rivals"] => ended(rivals::run()),
         ["measure", names @ ..] => ended(measure::run(names)),
+        ["fuzz", words @ ..] => ended(fuzz::run(words)),
+        ["soak", words @ ..] => ended(fuzz::soak(words)),
         ["benchmarks", words @ ..] => ended(benchmarks::run(words)),
         ["attacks", words @ ..] => ended(attacks::run(words)),
         ["help" | "--help" | "-h"] => {
-            println!("{USAGE}\n{}\n{}", benchmarks::USAGE, attacks::USAGE);
+            println!("{}", usage());
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}\n{}\n{}", benchmarks::USAGE, attacks::USAGE);
+            eprintln!("{}", usage());
             ExitCode::from(2)
         }
     }
+}
+
+fn usage() -> String {
+    [USAGE, benchmarks::USAGE, attacks::USAGE, fuzz::USAGE].join("\n")
 }

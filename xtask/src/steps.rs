@@ -13,6 +13,9 @@ const BUILT_TESTS: &str = "heapglass-tests";
 /// Its tests run once as it is, and once in a world so small that every edge comes up.
 const HEAP: &str = "heapglass-heap";
 const SMALL_WORLD: &str = "small-world";
+/// With a seam by which each system call of the heap's can be refused.
+const FUZZED: &str = "heapglass-fuzzed";
+const REFUSALS: &str = "refusals";
 
 pub struct Step {
     pub name: String,
@@ -46,6 +49,7 @@ pub fn all() -> Result<Vec<Step>, String> {
     ];
     steps.extend(packages.iter().filter(|p| is_tested(p)).map(|package| unit(text(package, "name"), &[])));
     steps.push(unit(HEAP, &["--features", SMALL_WORLD]));
+    steps.push(unit(FUZZED, &["--release", "--test", REFUSALS, "--features", REFUSALS]));
     steps.push(step("loom", "every interleaving of the concurrent pieces", loom));
     steps.extend(built_tests()?);
     Ok(steps)

@@ -1,9 +1,10 @@
 //! The files that `heapglass bench` writes. They are opened before the first run, so that hours of measuring don't end at a
-//! misspelt directory.
+//! misspelt directory. They are their owner's alone: what a program allocates may tell of what it works on.
 
 use crate::failure::Failure;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -37,7 +38,7 @@ impl Exports {
         for (path, render) in paths.into_iter().zip(renders) {
             if let Some(path) = path {
                 // What an earlier run has left stays until there is something to take its place.
-                let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+                let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
                 files.push((path.clone(), file.map_err(|e| failed(path, &e))?, render));
             }
         }

@@ -1,70 +1,7 @@
-//! The command `heapglass`: one file per command, each a struct that clap fills and a method that carries it out.
+//! The command `heapglass`.
 
-#![deny(unsafe_code)]
-
-mod bench;
-mod exports;
-mod failure;
-mod find;
-mod launch;
-mod program;
-mod run;
-mod script;
-mod shell;
-mod stats;
-mod suite;
-mod supervise;
-
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
-use failure::Failure;
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Heapglass is a malloc for Linux that you can see through. This command runs programs on it.
-#[derive(Parser)]
-#[command(
-    name = "heapglass",
-    version,
-    arg_required_else_help = true,
-    after_help = "`heapglass PROGRAM ARGS...` is short for `heapglass run -- PROGRAM ARGS...`."
-)]
-struct Heapglass {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Run(run::Run),
-    Bench(Box<bench::Bench>),
-    #[command(external_subcommand)]
-    Program(Vec<OsString>),
-}
-
 fn main() -> ExitCode {
-    // Before anything else is done: all memory that is touched here would count as the measured program's.
-    if std::env::args_os().nth(1).is_some_and(|word| word == launch::WORD) {
-        return launch::main();
-    }
-    let parsed = match Heapglass::try_parse() {
-        Ok(parsed) => parsed,
-        Err(said) => {
-            // Whatever fails from here on, the reader has been told all there is.
-            let _ = said.print();
-            return match said.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(failure::OURS),
-            };
-        }
-    };
-    let done = match parsed.command {
-        Command::Run(run) => run.carry_out(),
-        Command::Bench(bench) => bench.carry_out(),
-        Command::Program(words) => run::Run::plain(words).carry_out(),
-    };
-    done.unwrap_or_else(|Failure { status, line }| {
-        eprintln!("heapglass: {line}");
-        ExitCode::from(status)
-    })
+    heapglass_cli::main()
 }

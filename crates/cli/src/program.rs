@@ -69,6 +69,14 @@ pub fn has_own_malloc(image: &Path) -> bool {
     File::open(image).is_ok_and(|file| defines(&ReadCache::new(file), b"malloc").unwrap_or(false))
 }
 
+/// Reads any bytes as a program would be: see `readers`.
+pub fn read_bytes(bytes: &[u8]) {
+    if let Ok(elf) = Elf::parse(bytes) {
+        assert!(!elf.target.name().is_empty());
+    }
+    let _ = defines(bytes, b"malloc");
+}
+
 fn defines<'data, R: ReadRef<'data>>(data: R, name: &[u8]) -> object::Result<bool> {
     let header = FileHeader64::<Endianness>::parse(data)?;
     let endian = header.endian()?;
@@ -124,17 +132,18 @@ impl Elf {
     /// The error is a whole line, with the file's name.
     fn read(path: &Path) -> Result<Elf, String> {
         let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let cache = ReadCache::new(file);
-        let data = &cache;
-        let damaged = |_| format!("{}: is a damaged ELF file", path.display());
+        Elf::parse(&ReadCache::new(file)).map_err(|()| format!("{}: is a damaged ELF file", path.display()))
+    }
+
+    fn parse<'data, R: ReadRef<'data>>(data: R) -> Result<Elf, ()> {
         // The same in both classes: 16 bytes of identity, type, machine.
-        let start: &[u8] = data.read_bytes_at(0, 20).map_err(damaged)?;
+        let start: &[u8] = data.read_bytes_at(0, 20)?;
         let order = if start[5] == elf::ELFDATA2MSB.0 { u16::from_be_bytes } else { u16::from_le_bytes };
         let target = Target { class: start[4], order: start[5], machine: order([start[18], start[19]]) };
         if target.class != elf::ELFCLASS64.0 {
             return Ok(Elf { target, shape: None });
         }
-        let shape = Shape::read(data).map_err(damaged)?;
+        let shape = Shape::read(data)?;
         Ok(Elf { target, shape: Some(shape) })
     }
 }

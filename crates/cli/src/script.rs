@@ -77,6 +77,17 @@ fn head(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(head)
 }
 
+/// Reads any bytes as the head of a script: see `readers`.
+pub fn read_bytes(head: &[u8], path: &Path) {
+    if let Ok(Some(line)) = hash_bang(head, path) {
+        assert!(!line.interpreter.is_empty());
+        if let Some(call) = env_call(line.argument) {
+            assert!(!call.words.is_empty());
+        }
+    }
+    let _ = env_call(Some(OsStr::from_bytes(head)));
+}
+
 struct HashBang<'a> {
     interpreter: &'a OsStr,
     /// All that follows on the line, as one word: the kernel doesn't split it.

@@ -5,6 +5,8 @@ use crate::chunk::SECRET;
 use crate::kernel;
 use crate::line::Line;
 use crate::policy::{POLICY, Thp};
+use crate::report;
+use crate::secure;
 use crate::sync::atomic::Ordering::Relaxed;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use heapglass_os as os;
@@ -18,6 +20,7 @@ pub fn draw_secret() {
     // The C library makes its stack guard of the first half; mixing keeps either from telling the other.
     let mixed = (a ^ b.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     SECRET.store((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1, Relaxed);
+    secure::keys::draw(a, b);
 }
 
 /// Reads all variables. glibc's come first, so that ours win.
@@ -39,32 +42,42 @@ pub fn read_environment() {
         }
     }
     if let Some(tunables) = os::env::get("GLIBC_TUNABLES") {
-        for entry in tunables.to_bytes().split(|&byte| byte == b':') {
-            let Some(entry) = entry.strip_prefix(b"glibc.malloc.") else { continue };
-            let (key, value) = split(entry, b'=');
-            let _ = match key {
-                b"tcache_count" if number(value) == Some(0) => set(b"tcache", b"0"),
-                b"arena_max" | b"mmap_threshold" | b"mmap_max" | b"trim_threshold" | b"top_pad" | b"perturb" => {
-                    set(key, value)
-                }
-                _ => Ok(()),
-            };
-        }
+        read_tunables(tunables.to_bytes());
     }
     if let Some(ours) = os::env::get("HEAPGLASS") {
-        for entry in ours.to_bytes().split(|&byte| byte == b',').filter(|entry| !entry.is_empty()) {
-            let (key, value) = split(entry, b':');
-            match set(key, value) {
-                Ok(()) => {}
-                Err(Wrong::Key) => Line::new().text("unknown key '").raw(key).text("' in HEAPGLASS, ignored").warn(),
-                Err(Wrong::Value) => Line::new()
-                    .text("bad value '")
-                    .raw(value)
-                    .text("' for '")
-                    .raw(key)
-                    .text("' in HEAPGLASS, the default is used")
-                    .warn(),
+        read_ours(ours.to_bytes());
+    }
+}
+
+/// What the C library's tunables say of malloc.
+pub fn read_tunables(tunables: &[u8]) {
+    for entry in tunables.split(|&byte| byte == b':') {
+        let Some(entry) = entry.strip_prefix(b"glibc.malloc.") else { continue };
+        let (key, value) = split(entry, b'=');
+        let _ = match key {
+            b"tcache_count" if number(value) == Some(0) => set(b"tcache", b"0"),
+            b"arena_max" | b"mmap_threshold" | b"mmap_max" | b"trim_threshold" | b"top_pad" | b"perturb" => {
+                set(key, value)
             }
+            _ => Ok(()),
+        };
+    }
+}
+
+/// The value of `HEAPGLASS`. What is wrong with it is said on standard error.
+pub fn read_ours(value: &[u8]) {
+    for entry in value.split(|&byte| byte == b',').filter(|entry| !entry.is_empty()) {
+        let (key, value) = split(entry, b':');
+        match set(key, value) {
+            Ok(()) => {}
+            Err(Wrong::Key) => Line::new().text("unknown key '").raw(key).text("' in HEAPGLASS, ignored").warn(),
+            Err(Wrong::Value) => Line::new()
+                .text("bad value '")
+                .raw(value)
+                .text("' for '")
+                .raw(key)
+                .text("' in HEAPGLASS, the default is used")
+                .warn(),
         }
     }
 }
@@ -93,6 +106,21 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"decay" => POLICY.set_decay(milliseconds(value)?),
         b"populate" => POLICY.populate.store(switch(value)?, Relaxed),
         b"thp" => POLICY.set_thp(thp(value)?),
+        b"report" => return report::set_file(value).then_some(()).ok_or(Wrong::Value),
+        b"guard" => POLICY.set_guard(bytes(value)?),
+        b"guard_slots" => POLICY.guard_slots.store(bytes(value)?, Relaxed),
+        b"guard_seed" => POLICY.set_guard_seed(bytes(value)?),
+        b"secure" => secure::set(secure::ALL, value.is_empty() || switch(value)?),
+        b"quarantine" => secure::set_quarantine(bytes(value)?),
+        b"quarantine_chunks" => {
+            return secure::quarantine::set_chunks(bytes(value)?).then_some(()).ok_or(Wrong::Value);
+        }
+        b"canary" => secure::set(secure::CANARY, switch(value)?),
+        b"clear" => secure::set(secure::CLEAR, switch(value)?),
+        b"shuffle" => secure::set(secure::SHUFFLE, switch(value)?),
+        b"mapping_guards" => secure::set(secure::GUARDS, switch(value)?),
+        b"keyed_links" => secure::set(secure::LINKS, switch(value)?),
+        b"zero" => secure::set(secure::ZERO, switch(value)?),
         _ => return Err(Wrong::Key),
     }
     Ok(())
@@ -152,13 +180,19 @@ fn count_into_file(path: &[u8]) -> Result<(), Wrong> {
     room.iter_mut().zip(path).for_each(|(to, &from)| *to = from);
     // SAFETY: the name is shorter than its buffer, so a NUL follows.
     let file = unsafe { os::open(name.as_ptr()) }.map_err(|_| Wrong::Value)?;
-    let mapped = os::map_file(file, COUNTERS_BYTES);
+    // Touching a mapping behind its file's end would be the program's end.
+    let is_long = os::file_bytes(file).is_ok_and(|bytes| bytes >= COUNTERS_BYTES);
+    let mapped = if is_long { os::map_file(file, COUNTERS_BYTES).ok() } else { None };
     os::close(file);
-    let page = mapped.map_err(|_| Wrong::Value)? as *mut Counters;
+    let page = mapped.ok_or(Wrong::Value)? as *mut Counters;
     let me = os::process_id();
-    // SAFETY: a shared mapping as long as the record, kept for ever; its fields are atomics. A file that is too short would
-    // fault here: the command that makes it makes it long enough.
+    // SAFETY: a shared mapping as long as the record, kept for ever; its fields are atomics.
     unsafe {
+        // What isn't a page of counters, new or taken, is somebody's file.
+        if ![0, MAGIC].contains(&(*page).magic.load(Relaxed)) {
+            let _ = os::unmap(page as usize, COUNTERS_BYTES);
+            return Err(Wrong::Value);
+        }
         let free = (*page).pid.compare_exchange(0, me, Relaxed, Relaxed);
         if free.is_err_and(|taken| taken != me) {
             return Ok(());

@@ -13,9 +13,10 @@ use crate::kernel;
 use crate::magazine::Magazine;
 use crate::policy::POLICY;
 use crate::size::*;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use crate::sync::inbox::Item;
 use crate::sync::lock::{Lock, Owner};
+use crate::sync::waiting::Waiting;
 use core::ptr;
 
 /// Chunks longer than this don't wait: merging costs little beside using them, and they may be what keeps a heap.
@@ -23,7 +24,7 @@ const LONGEST: usize = 4096;
 /// Classes that have a depot.
 pub const DEPOTS: usize = class_of(LONGEST);
 /// Before an arena grows, the depots are merged if they hold more than this part of all heaps.
-const PART: usize = 16;
+const PART: usize = 32;
 /// Depots below this many bytes are never merged just because they are a large part of small heaps.
 const KEEP: usize = 2 * 1024 * 1024;
 /// Above this many bytes they are merged however large the heaps are: more couldn't be merged in time once they are idle.
@@ -35,23 +36,13 @@ const THINNED: usize = 250;
 #[repr(C, align(64))]
 struct Depot {
     lock: Lock,
-    /// Magazines now, the fewest since the epoch began, and those that nobody wanted in the one before (see `decay`).
-    count: AtomicU32,
-    fewest: AtomicU32,
-    idle: AtomicU32,
+    waiting: Waiting,
     /// A stack, linked by the magazines.
     head: AtomicPtr<Magazine>,
 }
 
-static ALL: [Depot; DEPOTS] = [const {
-    Depot {
-        lock: Lock::new(),
-        count: AtomicU32::new(0),
-        fewest: AtomicU32::new(0),
-        idle: AtomicU32::new(0),
-        head: AtomicPtr::new(ptr::null_mut()),
-    }
-}; DEPOTS];
+static ALL: [Depot; DEPOTS] =
+    [const { Depot { lock: Lock::new(), waiting: Waiting::new(), head: AtomicPtr::new(ptr::null_mut()) } }; DEPOTS];
 
 /// What they hold, all together.
 static CHUNKS: AtomicUsize = AtomicUsize::new(0);
@@ -79,11 +70,7 @@ pub fn take(class: usize, me: Owner) -> Option<*mut Magazine> {
             CHUNKS.fetch_sub((*magazine).count as usize, Relaxed);
             BYTES.fetch_sub((*magazine).units as usize * ALIGN, Relaxed);
         }
-        let count = depot.count.load(Relaxed).saturating_sub(1);
-        depot.count.store(count, Relaxed);
-        for low in [&depot.fewest, &depot.idle] {
-            low.store(low.load(Relaxed).min(count), Relaxed);
-        }
+        depot.waiting.remove();
     }
     depot.lock.unlock();
     (!magazine.is_null()).then_some(magazine)
@@ -105,12 +92,12 @@ pub unsafe fn put(magazine: *mut Magazine, own: &'static Arena, me: Owner) {
         BYTES.fetch_add((*magazine).units as usize * ALIGN, Relaxed);
         *Magazine::next(magazine) = depot.head.load(Relaxed);
         depot.head.store(magazine, Relaxed);
-        depot.count.store(depot.count.load(Relaxed).saturating_add(1), Relaxed);
+        depot.waiting.add();
         depot.lock.unlock();
     }
     decay::raise();
     let heaps = kernel::counters().heap_bytes.load(Relaxed) as usize;
-    if BYTES.load(Relaxed) > (heaps / 2).clamp(KEEP, MOST.max(heaps / 16)) {
+    if BYTES.load(Relaxed) > (heaps / 2).clamp(KEEP, MOST) {
         merge(THINNED, Some(own), me);
     }
 }
@@ -160,7 +147,7 @@ pub fn each(me: Owner, mut see: impl FnMut(usize, usize)) -> bool {
                 magazine = *Magazine::next(magazine);
             }
         }
-        sound &= count == depot.count.load(Relaxed);
+        sound &= count == depot.waiting.count();
         depot.lock.unlock();
     }
     sound
@@ -173,23 +160,19 @@ pub fn held() -> (usize, usize) {
 
 /// An epoch of decay begins: what wasn't wanted in the last one is idle.
 pub fn enter_epoch() {
-    for depot in &ALL {
-        depot.idle.store(depot.fewest.load(Relaxed), Relaxed);
-        depot.fewest.store(depot.count.load(Relaxed), Relaxed);
-    }
+    ALL.iter().for_each(|depot| depot.waiting.enter_epoch());
 }
 
 /// Is nothing idle left?
 pub fn is_settled() -> bool {
-    ALL.iter().all(|depot| depot.idle.load(Relaxed) == 0)
+    ALL.iter().all(|depot| depot.waiting.idle() == 0)
 }
 
 /// Merges idle magazines, for `budget` chunks. What they held has been free for an epoch at least. Returns the rest of the
 /// budget.
 pub fn settle(mut budget: usize, me: Owner) -> usize {
     for (class, depot) in ALL.iter().enumerate() {
-        while depot.idle.load(Relaxed) > 0 && budget > 0 {
-            depot.idle.fetch_sub(1, Relaxed);
+        while budget > 0 && depot.waiting.claim_idle() {
             let Some(magazine) = take(class, me) else { break };
             // SAFETY: taken, so ours.
             unsafe {

@@ -3,7 +3,7 @@
 use crate::chunk::{Chunk, State};
 use crate::line::Line;
 
-fn place(state: State) -> &'static str {
+pub fn place(state: State) -> &'static str {
     match state {
         State::Live => "in use",
         State::Cached => "in a cache",
@@ -12,6 +12,7 @@ fn place(state: State) -> &'static str {
         State::Top => "the top of its heap",
         State::Fence => "the end of its heap",
         State::Mapped => "a mapping of its own",
+        State::Quarantined => "in quarantine",
     }
 }
 
@@ -21,7 +22,7 @@ pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
     let chunk = Chunk::from_user(user);
     let line = Line::new().text(call).text("(").hex(user).text("): ");
     match state {
-        Some(State::Cached | State::Fast | State::Free) => line
+        Some(State::Cached | State::Quarantined | State::Fast | State::Free) => line
             .text(if call == "free" { "double free: " } else { "use after free: " })
             .text("the chunk of ")
             .number(chunk.size())
@@ -33,14 +34,14 @@ pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
         Some(state) => line.text("invalid pointer: this is ").text(place(state)),
         None => line.text("invalid pointer or corrupted header: no chunk starts here, or a write ran over its header"),
     }
-    .die()
+    .die_about(user)
 }
 
 /// A pointer that was freed already, with nothing left to describe it.
 #[cold]
 pub fn freed_before(call: &'static str, user: usize, how: &'static str) -> ! {
     let kind = if call == "free" { "double free: " } else { "use after free: " };
-    Line::new().text(call).text("(").hex(user).text("): ").text(kind).text(how).die()
+    Line::new().text(call).text("(").hex(user).text("): ").text(kind).text(how).die_about(user)
 }
 
 /// A chunk was freed, and before it reached its bin its first word changed.
@@ -52,13 +53,13 @@ pub fn changed_since_freed(user: usize, size: usize) -> ! {
         .text("): double free or write after free: the chunk of ")
         .number(size)
         .text(" bytes was freed, and then freed and handed out once more, or written to")
-        .die()
+        .die_about(user)
 }
 
 /// A pointer that can't be one of ours.
 #[cold]
 pub fn invalid(call: &'static str, user: usize, why: &'static str) -> ! {
-    Line::new().text(call).text("(").hex(user).text("): invalid pointer: ").text(why).die()
+    Line::new().text(call).text("(").hex(user).text("): invalid pointer: ").text(why).die_about(user)
 }
 
 /// A pointer into the middle of a chunk.
@@ -76,7 +77,7 @@ pub fn interior(call: &'static str, user: usize, chunk: Chunk, state: State) -> 
         .hex(chunk.user())
         .text(", which is ")
         .text(place(state))
-        .die()
+        .die_about(user)
 }
 
 /// A size given to a sized free isn't the chunk's.
@@ -90,7 +91,7 @@ pub fn wrong_size(call: &'static str, user: usize, given: usize, usable: usize) 
         .number(given)
         .text(" bytes given, the chunk in use holds ")
         .number(usable)
-        .die()
+        .die_about(user)
 }
 
 /// A header that the heap relies on is broken.
@@ -102,7 +103,7 @@ pub fn corrupt_header(chunk: Chunk, what: &'static str) -> ! {
         .text(" (")
         .text(what)
         .text(") was overwritten, most likely from the chunk below")
-        .die()
+        .die_about(chunk.user())
 }
 
 /// Links of a free chunk are broken: its own, or those of the one that it leads to.
@@ -110,9 +111,12 @@ pub fn corrupt_header(chunk: Chunk, what: &'static str) -> ! {
 pub fn corrupt_list(at: usize, other: usize) -> ! {
     let line = Line::new().text("corrupted heap: the links of the free chunk at ").hex(at).text(" (in a bin)");
     if other == at {
-        line.text(" were overwritten").die();
+        line.text(" were overwritten").die_about(at);
     }
-    line.text(" or of its neighbour at ").hex(other).text(" were overwritten: they don't point at each other").die()
+    line.text(" or of its neighbour at ")
+        .hex(other)
+        .text(" were overwritten: they don't point at each other")
+        .die_about(at)
 }
 
 /// A size at a free chunk's end isn't the one in its header.
@@ -122,13 +126,50 @@ pub fn corrupt_prev_size(chunk: Chunk) -> ! {
         .text("corrupted heap: the free chunk below ")
         .hex(chunk.user())
         .text(" (in a bin) doesn't have the size that stands at its end")
-        .die()
+        .die_about(chunk.user())
 }
 
 /// A pointer whose header isn't there to be read.
 #[cold]
 pub fn unmapped(call: &'static str, user: usize) -> ! {
     invalid(call, user, "no memory of a heap is there; if it was a chunk, its heap went back to the kernel")
+}
+
+/// What a canary shows: the bytes that were asked for, and the first byte behind them that was written to, as far as both can
+/// still be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overrun {
+    pub request: Option<usize>,
+    pub at: Option<usize>,
+}
+
+/// A write ran past the end of what was asked for. `room` is what the chunk holds in all.
+#[cold]
+pub fn overrun(call: &'static str, user: usize, room: usize, found: Overrun) -> ! {
+    let line = Line::new().text(call).text("(").hex(user).text("): overflow: a write ran past the end of ");
+    let line = match found.request {
+        Some(request) => line.text("the ").number(request).text(" bytes that were asked for"),
+        None => line.text("what was asked for, of a chunk that holds ").number(room).text(" bytes"),
+    };
+    match found.at {
+        Some(at) => line.text(", first seen at byte ").number(at).die_about(user),
+        None => line.text(", and over its length").die_about(user),
+    }
+}
+
+/// A freed chunk isn't as it was left: `at` is the first byte that was written to, of `room`.
+#[cold]
+pub fn written_after_free(user: usize, room: usize, at: usize, when: &'static str) -> ! {
+    Line::new()
+        .text("write after free: the chunk at ")
+        .hex(user)
+        .text(", free, was written to at byte ")
+        .number(at)
+        .text(" of ")
+        .number(room)
+        .text("; seen when it was ")
+        .text(when)
+        .die_about(user)
 }
 
 /// The program moved the break down into a heap.

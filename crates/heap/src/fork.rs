@@ -5,15 +5,22 @@
 //! A signal handler may fork on top of an interrupted malloc. Locks know their owners, so those that the interrupted call
 //! holds are left alone on both sides: it goes on holding them when the handler returns, in parent and child. Such a fork
 //! must not wait for long: another that waits for the very lock that it holds would wait for ever. It tries each lock for a
-//! short while; an arena that it couldn't get is given up in the child, where its owner doesn't exist.
+//! short while. An arena that somebody is in when the fork is made is given up in the child, where that one doesn't exist; so
+//! is a depot. The records and the table of mappings are whole at every instant, and go on.
+//!
+//! Between our handlers and the fork itself the C library waits for locks of its own, and the program's handlers for theirs.
+//! Whoever has one of those may be waiting for one of ours; so ours are held as `Lock::let_rest` says, and given up rather
+//! than waited for without end.
 
 use crate::arena::{self, ARENAS_MAX};
 use crate::decay;
 use crate::depot::{self, DEPOTS};
+use crate::guard;
 use crate::kernel;
 use crate::mapped;
 use crate::meta;
 use crate::policy::POLICY;
+use crate::secure;
 use crate::sync::atomic::{AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use crate::thread::{self, Thread};
@@ -22,7 +29,8 @@ use crate::thread::{self, Thread};
 const CREATION: usize = ARENAS_MAX;
 const RECORDS: usize = ARENAS_MAX + 1;
 const MAPPINGS: usize = ARENAS_MAX + 2;
-const DEPOT: usize = ARENAS_MAX + 3;
+const SAMPLES: usize = ARENAS_MAX + 3;
+const DEPOT: usize = ARENAS_MAX + 4;
 const WORDS: usize = (DEPOT + DEPOTS).div_ceil(32);
 
 /// One fork under way: the C library runs the handlers of concurrent forks side by side.
@@ -30,11 +38,13 @@ struct Forking {
     lock: Lock,
     /// The locks that were taken for it, one bit each.
     taken: [AtomicU32; WORDS],
+    /// Forks on top of this one by the same thread, in handlers.
+    above: AtomicU32,
 }
 
 impl Forking {
     const fn new() -> Forking {
-        Forking { lock: Lock::new(), taken: [const { AtomicU32::new(0) }; WORDS] }
+        Forking { lock: Lock::new(), taken: [const { AtomicU32::new(0) }; WORDS], above: AtomicU32::new(0) }
     }
 
     fn note(&self, bit: usize, taken: bool) {
@@ -48,6 +58,13 @@ impl Forking {
         }
     }
 
+    /// Ends a fork on top of this one; `false` where there is none.
+    fn ends_above(&self) -> bool {
+        let above = self.above.load(Relaxed);
+        self.above.store(above.saturating_sub(1), Relaxed);
+        above > 0
+    }
+
     fn took(&self, bit: usize) -> bool {
         self.taken.get(bit / 32).is_some_and(|word| word.load(Relaxed) & 1 << (bit % 32) != 0)
     }
@@ -58,15 +75,22 @@ static USUAL: Forking = Forking::new();
 /// A fork in a handler on top of malloc, or on top of another fork.
 static INTERRUPTING: Forking = Forking::new();
 
-/// All locks, with their bits, in the order in which they are taken.
+/// All locks, with their bits, in the order in which they are taken. How many arenas there are is asked only when the first
+/// lock, without which none is made, has been seen to.
 fn locks() -> impl Iterator<Item = (usize, &'static Lock)> {
-    let arenas = arena::all().enumerate().map(|(index, arena)| (index, &arena.lock));
+    let arenas = (0..ARENAS_MAX).take_while(|&index| index < arena::count());
+    let arenas = arenas.map(|index| (index, &arena::get(index).lock));
     let depots = depot::locks().enumerate().map(|(class, lock)| (DEPOT + class, lock));
-    [(CREATION, &arena::CREATION)]
-        .into_iter()
-        .chain(arenas)
-        .chain(depots)
-        .chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK)])
+    [(CREATION, &arena::CREATION)].into_iter().chain(arenas).chain(depots).chain([
+        (RECORDS, &meta::META),
+        (MAPPINGS, &mapped::LOCK),
+        (SAMPLES, &guard::LOCK),
+    ])
+}
+
+/// What these guard can be used wherever a thread stopped that was changing it.
+fn is_always_whole(bit: usize) -> bool {
+    matches!(bit, CREATION | RECORDS | MAPPINGS)
 }
 
 fn holds_any(me: Owner) -> bool {
@@ -83,20 +107,26 @@ pub extern "C" fn prepare() {
     let interrupts = holds_any(me);
     let forking = if interrupts { &INTERRUPTING } else { &USUAL };
     if !forking.lock.lock(me) {
-        // A handler's fork on top of a handler's fork: what the lower one took serves both.
+        // A handler's fork on top of a handler's fork: what the lower one took serves both, and is the lower one's.
+        forking.above.fetch_add(1, Relaxed);
         return;
     }
     for (bit, lock) in locks() {
-        forking.note(bit, if interrupts { lock.lock_briefly(me) } else { lock.lock(me) });
+        let taken = if interrupts { lock.lock_briefly(me) } else { lock.lock(me) };
+        if taken {
+            lock.let_rest();
+        }
+        forking.note(bit, taken);
     }
 }
 
 pub extern "C" fn parent() {
-    if let Some(forking) = under_way(thread::owner()) {
+    let me = thread::owner();
+    if let Some(forking) = under_way(me).filter(|forking| !forking.ends_above()) {
         for (bit, lock) in locks() {
             if forking.took(bit) {
                 forking.note(bit, false);
-                lock.unlock();
+                lock.end_rest(me);
             }
         }
         forking.lock.unlock();
@@ -110,13 +140,24 @@ pub extern "C" fn child() {
     }
     decay::reset();
     Thread::after_fork(thread::existing());
+    secure::after_fork();
     let Some(forking) = under_way(me) else { return };
+    let is_above = forking.ends_above();
     for (bit, lock) in locks() {
-        if forking.took(bit) {
-            forking.note(bit, false);
+        let took = forking.took(bit) && !is_above;
+        if !took && lock.is_owned_by(me) {
+            // The interrupted call's, or the interrupted fork's.
+            continue;
+        }
+        forking.note(bit, false);
+        let is_at_rest = lock.is_at_rest();
+        if is_at_rest || is_always_whole(bit) {
             lock.reset();
-        } else if !lock.is_owned_by(me) {
+        } else {
             lock.declare_dead();
+        }
+        if bit == MAPPINGS && !is_at_rest {
+            mapped::count_anew();
         }
     }
     for arena in arena::all() {
@@ -125,7 +166,7 @@ pub extern "C" fn child() {
         arena.seats.reset(if arena.lock.is_dead() { u32::MAX / 2 } else { u32::from(mine) });
     }
     for other in [&USUAL, &INTERRUPTING] {
-        if core::ptr::eq(other, forking) || !other.lock.is_owned_by(me) {
+        if core::ptr::eq(other, forking) && !is_above || !other.lock.is_owned_by(me) {
             other.lock.reset();
         }
     }

@@ -3,13 +3,15 @@
 
 use crate::arch;
 use crate::arena;
-use crate::cache::{self, PARKED, SENTINEL};
+use crate::cache::{self, CHECKED, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
+use crate::guard;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe;
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{self, Thread};
@@ -50,6 +52,10 @@ fn free_sized_slow(call: &'static str, user: *mut u8, size: usize) {
     let is_right = || home_of(user as usize).is_some() && chunk.is(State::Live) && could_be(size, chunk.size());
     if !thread::is_on_fast_path() || !is_right() {
         check_size(call, user, size);
+        // A guarded sample isn't parked here, so that it is known who freed it.
+        if guard::holds(user as usize) {
+            return free_slow(user);
+        }
     }
     // SAFETY: as the caller of `free_sized` promises.
     unsafe { free(user) }
@@ -65,11 +71,16 @@ fn could_be(size: usize, length: usize) -> bool {
 
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
     let (usable, right) = match live(call, user as usize) {
+        _ if secure::has(secure::CANARY) => {
+            let asked = usable(call, user);
+            (asked, size == asked)
+        }
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
             (usable, size <= usable && usable - size <= heapglass_os::page_size())
         }
+        Live::Guarded { usable } => (usable, size == usable),
     };
     if !right {
         die::wrong_size(call, user as usize, size, usable);
@@ -82,16 +93,21 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     if user.is_null() {
         return 0;
     }
-    match live(call, user as usize) {
+    let room = match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
-    }
+        Live::Guarded { usable } => return usable,
+    };
+    secure::asked(call, user as usize, room)
 }
 
 /// Bytes of a chunk in use, with its header and rounding; of a mapping, all of it. For figures.
 pub fn length(user: usize) -> usize {
     if home_of(user).is_some() {
         return Chunk::from_user(user).size();
+    }
+    if guard::holds(user) {
+        return guard::length(user);
     }
     match mapped::look_up(user) {
         Known::Live { length, .. } => length,
@@ -103,6 +119,7 @@ pub fn length(user: usize) -> usize {
 pub enum Live {
     Heap(Chunk),
     Mapped { base: usize, length: usize },
+    Guarded { usable: usize },
 }
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
@@ -125,10 +142,11 @@ pub fn live_at_once(user: usize) -> Option<Chunk> {
         return None;
     }
     region::holder(chunk.address())?;
-    // A head that refuses has another secret.
-    (chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
+    // A head that refuses has no secret, and without one every cookie would be 1, which a program writes easily.
+    (secret != 0 && chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
 }
 
+/// As `live`, for what one look wasn't enough to tell.
 #[inline(never)]
 fn look_up(call: &'static str, user: usize) -> Live {
     if let Some(thread) = thread::existing()
@@ -148,6 +166,7 @@ fn look_up(call: &'static str, user: usize) -> Live {
             }
             Live::Heap(chunk)
         }
+        None if guard::holds(user) => Live::Guarded { usable: guard::live(call, user) },
         None => match mapped::look_up(user) {
             Known::Live { base, length } => {
                 mapped::prove(user, length);
@@ -160,12 +179,8 @@ fn look_up(call: &'static str, user: usize) -> Live {
 }
 
 /// The arena in whose heaps a user pointer lies, with its header readable.
-fn home_of(user: usize) -> Option<usize> {
-    let address = Chunk::from_user(user).address();
-    region::holder(address).or_else(|| {
-        let home = region::owner(address)?;
-        arena::holds(home, address).then_some(home)
-    })
+pub fn home_of(user: usize) -> Option<usize> {
+    arena::home_of(Chunk::from_user(user).address())
 }
 
 /// A mapped chunk that was freed before.
@@ -194,6 +209,11 @@ fn report_not_live(call: &'static str, user: usize) -> ! {
 #[cold]
 #[inline(never)]
 fn free_slow(user: *mut u8) {
+    // SAFETY: the word points at a head, and its thread, where it has one, is the calling thread's own record.
+    let (until_look, thread) = unsafe { ((*arch::word()).until_look, (*arch::word()).thread.as_mut()) };
+    if until_look == 0 && thread.is_some_and(|thread| look(thread, user)) {
+        return;
+    }
     if user.is_null() {
         return;
     }
@@ -211,10 +231,9 @@ fn free_slow(user: *mut u8) {
     if !exact && thread.is_facing() && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
         return;
     }
-    let was_due = thread.cache.head.until_look == 0;
-    thread.tick();
-    // SAFETY: as above. Nothing but the look at the clock was in the way.
-    if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
+    if exact || thread.cache.head.until_look != 0 {
+        thread.tick();
+    } else if look(thread, user) {
         return;
     }
     let head = &mut thread.cache.head;
@@ -235,12 +254,27 @@ fn free_slow(user: *mut u8) {
     head.parked = [user, kept];
 }
 
+/// Looks at the clock, and frees a pointer for which nothing else was in the way.
+#[inline(always)]
+fn look(thread: &mut Thread, user: *mut u8) -> bool {
+    thread.tick();
+    if thread.exact {
+        return false;
+    }
+    thread.look_for_strays();
+    // SAFETY: the thread's own head.
+    unsafe { cache::park_in(&raw mut thread.cache.head, user) }
+}
+
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
 pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if !user.is_multiple_of(ALIGN) {
         die::invalid("free", user, "not a multiple of 16, as all of ours are");
     }
     if home_of(user).is_none() {
+        if guard::holds(user) {
+            return guard::free(user, thread.map_or(0, |thread| thread.cache.head.key));
+        }
         return match mapped::free(user) {
             Known::Live { .. } => {}
             Known::Freed => report_unmapped("free", user),
@@ -252,8 +286,12 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
         report_not_live("free", user);
     }
     let size = chunk.size();
+    secure::asked("free", user, size - OVERHEAD);
     if chunk.next().state().is_none() {
         prove_next(chunk);
+    }
+    if secure::is_on() {
+        return secure::take_back(thread, chunk, size);
     }
     put_away_chunk(thread, chunk, size);
 }
@@ -270,7 +308,7 @@ pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
         report_not_live("free", user);
     }
     // SAFETY: a chunk of a heap has a first word.
-    if unsafe { *chunk.word(0) } != thread.cache.head.key {
+    if CHECKED && unsafe { *chunk.word(0) } != thread.cache.head.key {
         die::changed_since_freed(user, chunk.size());
     }
     Some(chunk)
@@ -288,7 +326,7 @@ fn prove_next(chunk: Chunk) {
 }
 
 /// A proven chunk of a heap, live until now.
-fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
+pub fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {

@@ -44,6 +44,7 @@ pub unsafe fn count_into(page: *mut Counters) {
     moved(&old.madvise_calls, &new.madvise_calls);
     moved(&old.mprotect_calls, &new.mprotect_calls);
     moved(&old.released_bytes, &new.released_bytes);
+    moved(&old.guarded, &new.guarded);
     PAGE.store(page, Relaxed);
 }
 
@@ -127,6 +128,53 @@ pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
     count(&counters().madvise_calls);
     // SAFETY: as the caller promises.
     unsafe { os::discard(address, bytes) }
+}
+
+/// # Safety
+/// See `os::guard`.
+pub unsafe fn guard_lightly(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::guard(address, bytes) }
+}
+
+pub fn unguard(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    os::unguard(address, bytes)
+}
+
+/// Makes pages inaccessible without a mapping of their own, or else with one: `false` where the kernel does neither.
+///
+/// # Safety
+/// Nothing may use the range afterwards.
+pub unsafe fn guard(address: usize, bytes: usize) -> bool {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    // SAFETY: as the caller promises.
+    unsafe {
+        if !REFUSED.load(Relaxed) {
+            if guard_lightly(address, bytes).is_ok() {
+                return true;
+            }
+            REFUSED.store(true, Relaxed);
+        }
+        protect(address, bytes, Access::None).is_ok()
+    }
+}
+
+/// # Safety
+/// See `os::reserve_at`.
+pub unsafe fn reserve_at(address: usize, bytes: usize, replaces: bool) -> Result<(), Errno> {
+    count(&counters().mmap_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::reserve_at(address, bytes, replaces) }
+}
+
+/// # Safety
+/// See `os::remap_to`.
+pub unsafe fn remap_to(address: usize, old: usize, new: usize, place: usize) -> Result<(), Errno> {
+    count(&counters().mremap_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::remap_to(address, old, new, place) }
 }
 
 /// So many bytes of pages inside a heap went back.

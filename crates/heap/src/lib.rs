@@ -10,7 +10,8 @@
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
-//! 9. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
+//! 9. `guard`: allocations that stand between inaccessible pages. `secure`: quarantine, canaries, guards, for those who want them.
+//! 10. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
@@ -46,6 +47,8 @@ pub mod fork;
 #[cfg(not(loom))]
 pub mod free;
 #[cfg(not(loom))]
+pub mod guard;
+#[cfg(not(loom))]
 pub mod kernel;
 #[cfg(not(loom))]
 pub mod line;
@@ -69,6 +72,10 @@ pub mod realloc;
 pub mod refill;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+pub mod report;
+#[cfg(not(loom))]
+pub mod secure;
 #[cfg(not(loom))]
 pub mod size;
 #[cfg(not(loom))]

@@ -8,7 +8,7 @@ use crate::cache::SENTINEL;
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::meta;
-use crate::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicPtr, Ordering::*};
 use crate::sync::inbox::Item;
 
 /// Lengths that a magazine can have.
@@ -134,7 +134,7 @@ pub unsafe fn put(magazine: *mut Magazine) {
         unsafe {
             if let Some(list) = EMPTY.get((*magazine).step as usize) {
                 (*magazine).next = list.load(Relaxed);
-                list.store(magazine, Relaxed);
+                list.store(magazine, Release);
             }
         }
     });

@@ -13,14 +13,18 @@
 //! A freed mapping goes back at once where that raises the threshold, so that the next request of its length is a heap's.
 //! Where it doesn't, the program most likely cycles such lengths: then the mapping waits for the next request, with its
 //! pages as they were, for a decay and within `WARM_BYTES`.
+//!
+//! The table is whole at every instant, whoever is at work on it: a forked child goes on from wherever another thread was.
+//! So a slot's kind is written last, and a larger table takes the place of the old one in one store.
 
 use crate::chunk::{Chunk, M, P, State};
 use crate::decay;
 use crate::die;
 use crate::kernel;
 use crate::policy::{MMAP_THRESHOLD_MAX, POLICY};
+use crate::secure::{self, mapping};
 use crate::size::{HEADER, MAX_REQUEST};
-use crate::sync::atomic::{AtomicUsize, Ordering::*};
+use crate::sync::atomic::{AtomicUsize, Ordering::*, fence};
 use crate::sync::lock::Lock;
 use crate::thread;
 use core::cell::UnsafeCell;
@@ -50,12 +54,11 @@ const EMPTY_SLOT: Slot = Slot { user: 0, base: 0, length: 0, entry: Entry::Empty
 const FIRST: usize = 64;
 
 struct Table {
-    slots: *mut Slot,
-    /// A power of two; 0 before the first entry.
-    capacity: usize,
+    /// A slot that says in `length` how many follow, a power of two; null before the first entry.
+    head: *mut Slot,
     /// Slots that aren't empty.
     filled: usize,
-    first: [Slot; FIRST],
+    first: [Slot; 1 + FIRST],
     warm: [Warm; WARM],
     warm_bytes: usize,
     /// Half decays that have passed.
@@ -74,6 +77,52 @@ struct Warm {
 }
 
 const COLD: Warm = Warm { base: 0, length: 0, epoch: 0 };
+
+impl Slot {
+    /// Not a live one, becomes this one: what it is, last.
+    fn write(&mut self, slot: Slot) {
+        (self.user, self.base, self.length) = (slot.user, slot.base, slot.length);
+        fence(Release);
+        self.entry = slot.entry;
+    }
+}
+
+impl Warm {
+    /// Empties the place.
+    fn take(&mut self) -> Warm {
+        let taken = *self;
+        self.length = 0;
+        taken
+    }
+}
+
+/// The slot of a pointer in a table, or the empty one where it would go.
+fn find_in(slots: &mut [Slot], user: usize) -> &mut Slot {
+    let (mask, slots) = (slots.len() - 1, slots.as_mut_ptr());
+    let mut index = (user >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20 & mask;
+    // SAFETY: the mask keeps the index inside; a table is never more than half full, so the search ends.
+    unsafe {
+        loop {
+            let slot = slots.add(index);
+            if (*slot).entry == Entry::Empty || (*slot).user == user {
+                return &mut *slot;
+            }
+            index = (index + 1) & mask;
+        }
+    }
+}
+
+/// In a forked child, where another thread was at work on the table: what is counted beside it is counted anew.
+pub fn count_anew() {
+    locked(|table| {
+        table.filled = table.slots().iter().filter(|slot| slot.entry != Entry::Empty).count();
+        KEPT.store(table.slots().iter().filter(|slot| slot.entry == Entry::Kept).count(), Relaxed);
+        table.warm_bytes = table.warm.iter().map(|warm| warm.length).sum();
+        WARMED.store(table.warm.iter().filter(|warm| warm.length != 0).count(), Relaxed);
+        secure::mapping::forget();
+    });
+}
+
 /// Freed mappings that are kept, at most, and their bytes.
 const WARM: usize = 16;
 const WARM_BYTES: usize = 64 << 20;
@@ -86,10 +135,9 @@ unsafe impl Sync for Shared {}
 
 pub static LOCK: Lock = Lock::new();
 static TABLE: Shared = Shared(UnsafeCell::new(Table {
-    slots: core::ptr::null_mut(),
-    capacity: 0,
+    head: core::ptr::null_mut(),
     filled: 0,
-    first: [EMPTY_SLOT; FIRST],
+    first: [EMPTY_SLOT; 1 + FIRST],
     warm: [COLD; WARM],
     warm_bytes: 0,
     epoch: 0,
@@ -117,6 +165,11 @@ pub enum Known {
     No,
 }
 
+/// Runs `work` with the lock; `None` where this thread has it already.
+pub fn alone<T>(work: impl FnOnce() -> T) -> Option<T> {
+    locked(|_| work())
+}
+
 fn locked<T>(work: impl FnOnce(&mut Table) -> T) -> Option<T> {
     if !LOCK.lock(thread::owner()) {
         return None;
@@ -129,51 +182,45 @@ fn locked<T>(work: impl FnOnce(&mut Table) -> T) -> Option<T> {
 
 impl Table {
     fn slots(&mut self) -> &mut [Slot] {
-        if self.capacity == 0 {
-            self.slots = self.first.as_mut_ptr();
-            self.capacity = FIRST;
+        if self.head.is_null() {
+            let head = self.first.as_mut_ptr();
+            // SAFETY: the first slot of several.
+            unsafe { (*head).length = FIRST };
+            self.head = head;
         }
-        // SAFETY: `slots` has `capacity` slots: the first few here, later ones in a mapping of their own.
-        unsafe { core::slice::from_raw_parts_mut(self.slots, self.capacity) }
+        // SAFETY: behind its head a table has as many slots as that says: the first few here, later ones in a mapping of their own.
+        unsafe { core::slice::from_raw_parts_mut(self.head.add(1), (*self.head).length) }
     }
 
     /// The slot of a pointer, or the empty one where it would go.
     fn find(&mut self, user: usize) -> &mut Slot {
-        let mask = self.slots().len() - 1;
-        let mut index = (user >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20 & mask;
-        // SAFETY: the mask keeps the index inside; a table is never more than half full, so the search ends.
-        unsafe {
-            loop {
-                let slot = self.slots.add(index);
-                if (*slot).entry == Entry::Empty || (*slot).user == user {
-                    return &mut *slot;
-                }
-                index = (index + 1) & mask;
-            }
-        }
+        find_in(self.slots(), user)
     }
 
     /// Room for one more entry; `false` where there is no memory for a larger table.
     fn make_room(&mut self) -> bool {
-        if self.filled < self.slots().len() / 2 {
+        let capacity = self.slots().len();
+        if self.filled < capacity / 2 {
             return true;
         }
-        let stays = |slot: &Slot| matches!(slot.entry, Entry::Live | Entry::Kept);
-        let live = self.slots().iter().filter(|slot| stays(slot)).count();
-        let capacity = (live * 4).next_power_of_two().max(FIRST * 4);
-        let Some(bytes) = os::pages_up(capacity * size_of::<Slot>()) else { return false };
-        let Ok(memory) = kernel::map(0, bytes, os::Access::ReadWrite) else { return self.filled + 1 < self.capacity };
-        let (old, old_capacity) = (self.slots, self.capacity);
-        (self.slots, self.capacity, self.filled) = (memory as *mut Slot, capacity, live);
-        for index in 0..old_capacity {
-            // SAFETY: the old table's slots; fresh memory reads as empty slots.
-            let slot = unsafe { *old.add(index) };
-            if stays(&slot) {
-                *self.find(slot.user) = slot;
-            }
+        let stays = |slot: &&Slot| matches!(slot.entry, Entry::Live | Entry::Kept);
+        let live = self.slots().iter().filter(stays).count();
+        let larger = (live * 4).next_power_of_two().max(FIRST * 4);
+        let Some(bytes) = os::pages_up((1 + larger) * size_of::<Slot>()) else { return false };
+        let Ok(memory) = kernel::map(0, bytes, os::Access::ReadWrite) else { return self.filled + 1 < capacity };
+        let (old, new) = (self.head, memory as *mut Slot);
+        // SAFETY: fresh memory, long enough, which reads as empty slots.
+        let slots = unsafe {
+            (*new).length = larger;
+            core::slice::from_raw_parts_mut(new.add(1), larger)
+        };
+        for slot in self.slots().iter().filter(stays) {
+            *find_in(slots, slot.user) = *slot;
         }
+        fence(Release);
+        (self.head, self.filled) = (new, live);
         if old != self.first.as_mut_ptr() {
-            let old_bytes = os::pages_up(old_capacity * size_of::<Slot>()).unwrap_or(0);
+            let old_bytes = os::pages_up((1 + capacity) * size_of::<Slot>()).unwrap_or(0);
             // SAFETY: the old table was a mapping of its own, and is copied.
             let _ = unsafe { kernel::unmap(old as usize, old_bytes) };
         }
@@ -183,7 +230,7 @@ impl Table {
     fn add(&mut self, user: usize, base: usize, length: usize) {
         let slot = self.find(user);
         let was_empty = slot.entry == Entry::Empty;
-        *slot = Slot { user, base, length, entry: Entry::Live };
+        slot.write(Slot { user, base, length, entry: Entry::Live });
         self.filled += was_empty as usize;
     }
 
@@ -193,7 +240,9 @@ impl Table {
             return false;
         }
         let Some(place) = self.warm.iter_mut().find(|warm| warm.length == 0) else { return false };
-        *place = Warm { base, length, epoch: self.epoch };
+        (place.base, place.epoch) = (base, self.epoch);
+        fence(Release);
+        place.length = length;
         self.warm_bytes += length;
         true
     }
@@ -202,7 +251,7 @@ impl Table {
     fn take_warm(&mut self, length: usize) -> Option<Warm> {
         let kept = self.warm.iter_mut().filter(|warm| warm.length != 0);
         let best = kept.min_by_key(|warm| (warm.length < length, warm.length.abs_diff(length)))?;
-        let taken = core::mem::replace(best, COLD);
+        let taken = best.take();
         self.warm_bytes -= taken.length;
         Some(taken)
     }
@@ -211,7 +260,7 @@ impl Table {
     fn take_cold(&mut self, epochs: usize) -> Option<Warm> {
         let now = self.epoch;
         let is_cold = |warm: &&mut Warm| warm.length != 0 && now.wrapping_sub(warm.epoch) >= epochs;
-        let taken = core::mem::replace(self.warm.iter_mut().find(is_cold)?, COLD);
+        let taken = self.warm.iter_mut().find(is_cold)?.take();
         self.warm_bytes -= taken.length;
         Some(taken)
     }
@@ -230,6 +279,24 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     if request > MAX_REQUEST || CHUNKS.load(Relaxed) >= POLICY.mmap_max.load(Relaxed) {
         return None;
     }
+    let (user, base, length, zero) =
+        if secure::has(secure::GUARDS) { mapping::place(request, align)? } else { place(request, align)? };
+    // Before it is listed: whoever looks through the table finds headers that are whole.
+    write_header(user, length);
+    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
+    if listed.is_none() {
+        // SAFETY: mapped a moment ago, unknown to anyone.
+        unsafe { mapping::unmap(base, length) };
+        return None;
+    }
+    CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
+    BYTES.fetch_add(length, Relaxed);
+    kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
+    Some(Made { user, zero })
+}
+
+/// Memory for a mapped chunk: its user pointer, its mapping, and whether that is zero.
+fn place(request: usize, align: usize) -> Option<(usize, usize, usize, bool)> {
     // Aligned chunks start at a page's start at least, where free knows them without a look at the header.
     let align = if align > HEADER { align.max(os::page_size()) } else { align };
     let extra = if align > HEADER { align } else { 0 };
@@ -240,25 +307,14 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     let warm = if extra == 0 { take_warm(length) } else { None };
     let kept = if extra == 0 && warm.is_none() { take_kept(length) } else { None };
     let zero = warm.is_none();
-    let (user, base, length) = match warm.or(kept) {
-        Some(base) => (base + HEADER, base, length),
+    Some(match warm.or(kept) {
+        Some(base) => (base + HEADER, base, length, zero),
         None => {
             let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
-            if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align)? }
+            let cut = if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align)? };
+            (cut.0, cut.1, cut.2, true)
         }
-    };
-    // Before it is listed: whoever looks through the table finds headers that are whole.
-    write_header(user, length);
-    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
-    if listed.is_none() {
-        // SAFETY: mapped a moment ago, unknown to anyone.
-        let _ = unsafe { kernel::unmap(base, length) };
-        return None;
-    }
-    CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
-    BYTES.fetch_add(length, Relaxed);
-    kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
-    Some(Made { user, zero })
+    })
 }
 
 /// Memory of a mapping that was freed a while ago, brought to this length.
@@ -367,6 +423,7 @@ pub fn free(user: usize) -> Known {
         match slot.entry {
             Entry::Live => {
                 prove(user, slot.length);
+                secure::asked("free", user, usable(user, slot.base, slot.length));
                 slot.entry = Entry::Freed;
                 Known::Live { base: slot.base, length: slot.length }
             }
@@ -379,7 +436,12 @@ pub fn free(user: usize) -> Known {
         CHUNKS.fetch_sub(1, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         kernel::sub(&kernel::counters().mapped_bytes, length);
-        let keeps = !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
+        if secure::has(secure::GUARDS) {
+            // SAFETY: the chunk was proven live, and is the caller's to free.
+            unsafe { mapping::retire(base, length) };
+            return known;
+        }
+        let keeps = !secure::is_on() && !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
         if keeps && locked(|table| table.keep_warm(base, length)) == Some(true) {
             WARMED.fetch_add(1, Relaxed);
             decay::raise();
@@ -405,7 +467,7 @@ fn keep(user: usize, base: usize, length: usize) {
         let slot = table.find(user);
         let was_empty = slot.entry == Entry::Empty;
         if slot.entry != Entry::Live {
-            *slot = Slot { user, base, length, entry: Entry::Kept };
+            slot.write(Slot { user, base, length, entry: Entry::Kept });
             table.filled += was_empty as usize;
             KEPT.fetch_add(1, Relaxed);
         }
@@ -440,7 +502,13 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
             return None;
         }
         // SAFETY: a whole mapping of ours; the caller gives the old address up where it moves.
-        let new_base = unsafe { kernel::remap(base, length, new_length) }.ok()?;
+        let new_base = unsafe {
+            if secure::has(secure::GUARDS) {
+                mapping::resize(base, length, new_length)
+            } else {
+                kernel::remap(base, length, new_length).ok()
+            }
+        }?;
         let new_user = new_base + offset;
         table.find(user).entry = Entry::Freed;
         table.add(new_user, new_base, new_length);

@@ -1,8 +1,11 @@
 //! Memory for the heap's own records: arenas, threads, magazines, heaps. None of it lies between chunks, where a program's
 //! overflow could reach it. It is cut from a small static block first, then from mapped blocks, and never given back:
 //! threads' records and magazines that are done with are kept in lists and used again.
+//!
+//! `NEXT`, `END` and those lists are whole at every instant, so that a forked child can go on from wherever another thread was:
+//! what is linked in is complete before, and between two blocks no room is left in either.
 
-use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread;
 use core::cell::UnsafeCell;
@@ -44,8 +47,8 @@ pub fn take_locked(bytes: usize) -> *mut u8 {
     let bytes = (bytes + align - 1) & !(align - 1);
     if END.load(Relaxed) == 0 {
         let start = FIRST.0.get() as usize;
-        NEXT.store(start, Relaxed);
-        END.store(start + FIRST_BYTES, Relaxed);
+        NEXT.store(start, Release);
+        END.store(start + FIRST_BYTES, Release);
     }
     let mut at = (NEXT.load(Relaxed) + align - 1) & !(align - 1);
     if at + bytes > END.load(Relaxed) {
@@ -53,10 +56,13 @@ pub fn take_locked(bytes: usize) -> *mut u8 {
         let Some(block) = os::pages_up(block) else { return core::ptr::null_mut() };
         let Ok(start) = crate::kernel::map(0, block, os::Access::ReadWrite) else { return core::ptr::null_mut() };
         os::name(start, block, c"heapglass records");
+        // An end that leaves no room, then the new block's beginning, then its end.
+        END.store(1, Release);
+        NEXT.store(start, Release);
+        END.store(start + block, Release);
         at = start;
-        END.store(start + block, Relaxed);
     }
-    NEXT.store(at + bytes, Relaxed);
+    NEXT.store(at + bytes, Release);
     RECORD_BYTES.fetch_add(bytes, Relaxed);
     at as *mut u8
 }

@@ -75,6 +75,12 @@ pub fn class_for(size: usize) -> usize {
     if size <= SMALL_MAX { class_of(size) } else { class_above(size) }
 }
 
+/// The size of a chunk made for the class that serves `size`, which is at most `CACHED_MAX`: any later request of that class
+/// fits in. (The first class above the exact ones begins where those end, below all that it serves.)
+pub fn class_room(size: usize) -> usize {
+    size.max(class_size(class_for(size)))
+}
+
 /// Position of the highest set bit; 0 for 0. Unlike `ilog2`, it has no panic in it.
 #[inline]
 pub const fn log2(size: usize) -> usize {
@@ -103,6 +109,15 @@ mod tests {
         }
         assert_eq!(chunk_size(usize::MAX), None);
         assert_eq!(chunk_size(MAX_CHUNK), None);
+    }
+
+    #[test]
+    fn a_chunk_made_for_a_class_serves_what_it_was_made_for() {
+        for size in (MIN_CHUNK..=CACHED_MAX).step_by(ALIGN) {
+            let room = class_room(size);
+            assert!(room >= size && room <= size + size / STEPS, "size {size} room {room}");
+            assert!(size > SMALL_MAX || room == size);
+        }
     }
 
     #[test]

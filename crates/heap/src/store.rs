@@ -8,6 +8,7 @@
 //! All of this runs with the arena's lock held: a `&mut Store` is the proof. Chunks reached from the store's own lists and
 //! from proven headers are real.
 
+use crate::arena;
 use crate::bins::fast::Fast;
 use crate::bins::pages::Past;
 use crate::bins::{self, Bins};
@@ -18,6 +19,7 @@ use crate::die;
 use crate::list::Span;
 use crate::policy::POLICY;
 use crate::region::Region;
+use crate::secure::clear;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::top::{self, Spare};
@@ -288,14 +290,8 @@ impl Store {
         let (mut start, mut total) = (chunk, size);
         let mut past = self.bins.pages.used(self.decay.idle_epochs, size);
         if !chunk.prev_in_use() {
-            let prev_size = chunk.prev_size();
-            let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
-            if !prev_size.is_multiple_of(ALIGN) || prev.address() < self.span.lo || prev.address() >= chunk.address() {
-                die::corrupt_prev_size(chunk);
-            }
-            if !prev.is(State::Free) || prev.size() != prev_size {
-                die::corrupt_prev_size(chunk);
-            }
+            let prev = self.prev_of(chunk);
+            let prev_size = prev.size();
             if prev_size + total <= MAX_CHUNK {
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, prev) });
@@ -304,14 +300,18 @@ impl Store {
         }
         let flags = start.flags();
         let next = chunk.next();
+        if start != chunk {
+            clear::header(chunk);
+        }
         match next.state() {
             Some(State::Top) => return self.merge_into_top(start, total + self.top_size()),
             Some(State::Free) if total + next.size() <= MAX_CHUNK => {
                 total += next.size();
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, next) });
+                clear::header(next);
             }
-            Some(State::Live | State::Cached | State::Fast | State::Free | State::Fence) => {}
+            Some(State::Live | State::Cached | State::Quarantined | State::Fast | State::Free | State::Fence) => {}
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
         }
         let after = Chunk::at(start.address() + total);
@@ -334,18 +334,30 @@ impl Store {
         total
     }
 
+    /// The free chunk before one whose P says that there is one, proven. What lies there may be anything: P isn't covered by the
+    /// cookie, and a chunk in use writes where a free one has its size.
+    fn prev_of(&self, chunk: Chunk) -> Chunk {
+        let prev_size = chunk.prev_size();
+        let prev = Chunk::at(chunk.address().wrapping_sub(prev_size));
+        let can_be = prev_size.is_multiple_of(ALIGN)
+            && (self.span.lo..chunk.address()).contains(&prev.address())
+            && arena::home_of(prev.address()).is_some();
+        if !can_be || !prev.is(State::Free) || prev.size() != prev_size {
+            die::corrupt_prev_size(chunk);
+        }
+        prev
+    }
+
     /// A chunk before the top becomes part of it, and so do free ones before that: a top may be longer than any chunk, so
     /// those that were too long to merge with each other join it here.
     fn merge_into_top(&mut self, mut start: Chunk, mut whole: usize) -> usize {
+        clear::header(Chunk::at(self.top));
         while !start.prev_in_use() {
-            let prev_size = start.prev_size();
-            let prev = Chunk::at(start.address().wrapping_sub(prev_size));
-            if prev.address() < self.span.lo || !prev.is(State::Free) || prev.size() != prev_size {
-                die::corrupt_prev_size(start);
-            }
+            let prev = self.prev_of(start);
             // SAFETY: a proven free chunk of this store.
             unsafe { self.bins.remove(&self.span, prev) };
-            (start, whole) = (prev, whole + prev_size);
+            clear::header(start);
+            (start, whole) = (prev, whole + prev.size());
         }
         self.set_top(start, P);
         if whole > decay::TOP_MIN {
@@ -400,6 +412,7 @@ impl Store {
                 }
                 let size = if self.top_size() < roomy - old + MIN_CHUNK { size } else { roomy };
                 self.set_top(Chunk::at(self.top + (size - old)), P);
+                clear::header(next);
                 self.touch_top();
                 chunk.set(size, chunk.flags(), State::Live);
                 true
@@ -408,6 +421,7 @@ impl Store {
                 let total = old + next.size();
                 // SAFETY: a proven free chunk of this store.
                 let past = unsafe { self.bins.remove(&self.span, next) };
+                clear::header(next);
                 let after = Chunk::at(chunk.address() + total);
                 let size = size.max(roomy.min(total));
                 let rest = total - size;

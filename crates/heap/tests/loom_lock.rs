@@ -141,3 +141,54 @@ fn those_who_only_try_never_share_it() {
         assert_eq!(guarded.get(), all);
     });
 }
+
+#[test]
+fn a_lock_that_is_held_for_a_fork_is_taken_away_from_it_or_given_back_once() {
+    model(4, || {
+        let guarded = Guarded::new();
+        let other = {
+            let guarded = guarded.clone();
+            thread::spawn(move || {
+                assert!(guarded.lock.lock(owner(1)));
+                guarded.count();
+                guarded.lock.unlock();
+            })
+        };
+        // What the fork finds: nobody at work, or the other thread, which took it away.
+        assert!(guarded.lock.lock(owner(0)));
+        guarded.lock.let_rest();
+        if guarded.lock.is_at_rest() {
+            guarded.lock.end_rest(owner(0));
+        } else {
+            assert!(guarded.lock.is_owned_by(owner(1)));
+            guarded.lock.end_rest(owner(0));
+            assert!(!guarded.lock.is_owned_by(owner(0)));
+        }
+        other.join().unwrap();
+        assert!(guarded.lock.try_lock(owner(0)), "somebody left the lock taken");
+        assert_eq!(guarded.get(), 1);
+    });
+}
+
+#[test]
+fn a_thread_that_waits_for_a_forks_owner_waits_no_longer_than_its_patience() {
+    model(4, || {
+        let guarded = Guarded::new();
+        assert!(guarded.lock.lock(owner(0)));
+        guarded.count();
+        guarded.lock.let_rest();
+        // The forking thread waits for something that the other one has: it gives nothing back before that one is done.
+        let other = {
+            let guarded = guarded.clone();
+            thread::spawn(move || {
+                assert!(guarded.lock.lock(owner(1)));
+                guarded.count();
+                guarded.lock.unlock();
+            })
+        };
+        other.join().unwrap();
+        guarded.lock.end_rest(owner(0));
+        assert!(guarded.lock.is_at_rest() && guarded.lock.try_lock(owner(0)));
+        assert_eq!(guarded.get(), 2);
+    });
+}

@@ -14,6 +14,10 @@ unsafe extern "C" {
 /// # Safety
 /// With a negative number, nothing may use the memory above the new break.
 pub unsafe fn by(bytes: isize) -> Option<usize> {
+    #[cfg(feature = "refusals")]
+    if bytes != 0 && crate::refuse::refuses(crate::refuse::BRK) {
+        return None;
+    }
     // SAFETY: the caller owns the memory given back; growing touches nobody's.
     let old = keep_errno(|| unsafe { sbrk(bytes) }) as usize;
     (old != usize::MAX).then_some(old)

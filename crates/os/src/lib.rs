@@ -12,6 +12,9 @@
 mod arch;
 pub mod brk;
 pub mod env;
+pub mod module;
+#[cfg(feature = "refusals")]
+pub mod refuse;
 pub mod thread;
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -23,6 +26,8 @@ pub struct Errno(pub i32);
 
 /// `ENOMEM`, for callers that refuse by themselves.
 pub const ENOMEM: i32 = linux_raw_sys::errno::ENOMEM as i32;
+/// `EINTR`.
+const EINTR: i32 = linux_raw_sys::errno::EINTR as i32;
 /// `EINVAL`.
 pub const EINVAL: i32 = linux_raw_sys::errno::EINVAL as i32;
 
@@ -30,6 +35,10 @@ type Result<T> = core::result::Result<T, Errno>;
 
 #[inline]
 fn call(number: u32, args: [usize; 6]) -> Result<usize> {
+    #[cfg(feature = "refusals")]
+    if refuse::refuses(number) {
+        return Err(Errno(ENOMEM));
+    }
     // SAFETY: the numbers and arguments are those of the typed functions below, whose own contracts cover the effects.
     let value = unsafe { arch::syscall(number as usize, args) };
     if value > -4096isize as usize { Err(Errno(-(value as isize) as i32)) } else { Ok(value) }
@@ -103,6 +112,41 @@ pub unsafe fn remap(address: usize, old_bytes: usize, new_bytes: usize) -> Resul
     call(k::__NR_mremap, [address, old_bytes, new_bytes, flags, 0, 0])
 }
 
+/// `mremap` to a place that the caller has reserved.
+///
+/// # Safety
+/// As `remap`; what is mapped at the new place is the caller's too, and goes.
+pub unsafe fn remap_to(address: usize, old_bytes: usize, new_bytes: usize, place: usize) -> Result<()> {
+    let flags = (k::MREMAP_MAYMOVE | k::MREMAP_FIXED) as usize;
+    call(k::__NR_mremap, [address, old_bytes, new_bytes, flags, place, 0]).map(drop)
+}
+
+/// `mmap(address, bytes, NONE, FIXED)`: address space only, at this very place; with `replaces` instead of what was there,
+/// else only where nothing is.
+///
+/// # Safety
+/// What is replaced is the caller's.
+pub unsafe fn reserve_at(address: usize, bytes: usize, replaces: bool) -> Result<()> {
+    let fixed = if replaces { k::MAP_FIXED } else { k::MAP_FIXED_NOREPLACE };
+    let flags = k::MAP_PRIVATE | k::MAP_ANONYMOUS | k::MAP_NORESERVE | fixed;
+    let got = call(k::__NR_mmap, [address, bytes, Access::None.bits(), flags as usize, usize::MAX, 0])?;
+    if got == address {
+        return Ok(());
+    }
+    // A kernel that doesn't know the second flag takes the address as a hint.
+    let _ = call(k::__NR_munmap, [got, bytes, 0, 0, 0, 0]);
+    Err(Errno(ENOMEM))
+}
+
+/// `madvise(MADV_GUARD_INSTALL)`: the pages go, and touching them faults from now on. Kernels before 6.13 refuse, and so do
+/// all for locked memory.
+///
+/// # Safety
+/// Nothing may use the range afterwards.
+pub unsafe fn guard(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_GUARD_INSTALL as usize, 0, 0, 0]).map(drop)
+}
+
 /// `mprotect`.
 ///
 /// # Safety
@@ -130,6 +174,19 @@ pub fn huge_pages(address: usize, bytes: usize, wanted: bool) -> Result<()> {
     call(k::__NR_madvise, [address, bytes, advice as usize, 0, 0, 0]).map(drop)
 }
 
+/// `madvise(MADV_GUARD_REMOVE)`: guarded pages may be touched again, and read as zero.
+pub fn unguard(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_GUARD_REMOVE as usize, 0, 0, 0]).map(drop)
+}
+
+/// May the word at this address, a multiple of 8, be read? `rt_sigprocmask` reads its set before it refuses to know what to do
+/// with it, and no filter of system calls forbids it.
+pub fn is_readable(address: usize) -> bool {
+    let nothing_known = usize::MAX;
+    let answer = call(k::__NR_rt_sigprocmask, [nothing_known, address, 0, size_of::<u64>(), 0, 0]);
+    answer != Err(Errno(linux_raw_sys::errno::EFAULT as i32))
+}
+
 /// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`: what `/proc/PID/maps` calls the range. Older kernels refuse; that's no loss.
 pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
     use linux_raw_sys::prctl::{PR_SET_VMA, PR_SET_VMA_ANON_NAME};
@@ -137,10 +194,12 @@ pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
     let _ = call(k::__NR_prctl, words);
 }
 
-/// Sleeps while `*word == expected`; returns early now and then, so callers look again.
-pub fn futex_wait(word: &AtomicU32, expected: u32) {
+/// Sleeps while `*word == expected`, for so many nanoseconds at most (and less than a second); returns early now and then, so
+/// callers look again.
+pub fn futex_wait_for(word: &AtomicU32, expected: u32, nanos: u32) {
     let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
-    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, 0, 0, 0]);
+    let time = [0u64, u64::from(nanos.min(999_999_999))];
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, time.as_ptr() as usize, 0, 0]);
 }
 
 /// Wakes one sleeper on `word`.
@@ -167,6 +226,32 @@ pub unsafe fn open(path: *const u8) -> Result<i32> {
     let flags = (k::O_RDWR | k::O_CLOEXEC) as usize;
     let at_cwd = k::AT_FDCWD as isize as usize;
     call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `open(path, O_WRONLY|O_CREAT|O_TRUNC|O_NOFOLLOW|O_CLOEXEC, 0600)`: a file that is its owner's alone, where it is new.
+///
+/// # Safety
+/// As `open`.
+pub unsafe fn create(path: *const u8) -> Result<i32> {
+    let flags = (k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW | k::O_CLOEXEC) as usize;
+    let at_cwd = k::AT_FDCWD as isize as usize;
+    call(k::__NR_openat, [at_cwd, path as usize, flags, 0o600, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `write` until all is written, or the kernel refuses.
+pub fn write_all(fd: i32, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match call(k::__NR_write, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) {
+            Err(Errno(EINTR)) => {}
+            Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or(b""),
+            _ => return,
+        }
+    }
+}
+
+/// `lseek(fd, 0, SEEK_END)`: how long a file is.
+pub fn file_bytes(fd: i32) -> Result<usize> {
+    call(k::__NR_lseek, [fd as usize, 0, k::SEEK_END as usize, 0, 0, 0])
 }
 
 /// `close`.

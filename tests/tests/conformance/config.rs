@@ -38,6 +38,7 @@ through! { [preload archive]
     heapglass_variable
     what_is_wrong_is_told_in_one_line_each_and_the_default_used
     what_is_empty_or_right_is_silent
+    a_file_that_is_no_page_of_counters_is_left_alone
 }
 
 const KIB: u64 = 1 << 10;
@@ -141,6 +142,19 @@ fn told(ran: &Ran, words: &[&str]) {
     assert!(ran.err.ends_with('\n'), "{ran:#?}");
     for (line, word) in lines.iter().zip(words) {
         assert!(line.starts_with("heapglass: ") && line.contains(word), "{word:?}: {ran:#?}");
+    }
+}
+
+/// `stats:` writes into a file that is there. One that is too short to be mapped, or that holds something else, isn't meant.
+fn a_file_that_is_no_page_of_counters_is_left_alone(door: Door) {
+    let path = std::env::temp_dir().join(format!("heapglass-no-counters-{}-{door:?}", std::process::id()));
+    for content in [&b""[..], b"short", &[b'x'; 8192]] {
+        std::fs::write(&path, content).unwrap();
+        let ran = probe(door, &[("HEAPGLASS", &format!("stats:{}", path.display()))], "where 300000");
+        let left = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((ran.out.as_str(), left.as_slice()), ("mapping", content), "{door:?}");
+        told(&ran, &["stats"]);
     }
 }
 

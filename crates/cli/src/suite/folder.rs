@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::launch::ENDING;
 use nix::sys::signal::{SigSet, raise};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -23,7 +24,8 @@ impl Folder {
         let signals: SigSet = ENDING.into_iter().filter(|signal| ignored >> (*signal as u32 - 1) & 1 == 0).collect();
         // Blocked before there is anything to leave behind; from then on they are that thread's alone.
         signals.thread_block().map_err(|e| Failure::ours(e.to_string()))?;
-        fs::create_dir(&dir).map_err(|e| Failure::ours(format!("{}: {e}", dir.display())))?;
+        // Nobody else's: names and inputs in it are known beforehand.
+        fs::DirBuilder::new().mode(0o700).create(&dir).map_err(|e| Failure::ours(format!("{}: {e}", dir.display())))?;
         let folder = Folder { path: dir.clone(), removing: Arc::default() };
         let removing = folder.removing.clone();
         std::thread::spawn(move || {
@@ -59,7 +61,7 @@ fn remove_at_work(dir: &Path) {
 }
 
 /// Signal 1 in the lowest bit. Who ignores one for us, as `nohup` does, means it.
-fn ignored(status: &str) -> u64 {
+pub fn ignored(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! `heapglass bench --suite`: our own workloads and real programs under every allocator. In each round each item runs once
 //! under each allocator, and another allocator goes first from round to round and from item to item.
 
-mod folder;
+pub mod folder;
 mod inputs;
 mod items;
 mod redis;

@@ -1,9 +1,10 @@
-//! What threads share: atomics, the lock, the inbox through which chunks go home, and the choice of an arena. All of it
+//! What threads share: atomics, the lock, the inbox through which chunks go home, the choice of an arena, and a depot's figures. All of it
 //! imports its atomics from here, so that the model checker (`--cfg loom`) can put its own in their place.
 
 pub mod inbox;
 pub mod lock;
 pub mod seats;
+pub mod waiting;
 
 #[cfg(not(loom))]
 pub use core::sync::atomic;
@@ -14,7 +15,15 @@ pub use loom::sync::atomic;
 /// model checker finds a sleeper whom nobody wakes.
 #[cfg(not(loom))]
 pub(crate) mod futex {
-    pub use heapglass_os::{futex_wait as wait, futex_wake_one as wake_one, thread::pause};
+    use crate::sync::atomic::AtomicU32;
+    pub use heapglass_os::thread::pause;
+    pub use heapglass_os::{clock_nanos as now, futex_wait_for as wait_for, futex_wake_one as wake_one};
+
+    /// No wait is without end: a wake-up may reach a thread that is just led away into a signal handler, where it forks, and so
+    /// waits for one who sleeps here. Then that one must look for himself.
+    pub fn wait(word: &AtomicU32, expected: u32) {
+        wait_for(word, expected, 50_000_000);
+    }
 }
 #[cfg(loom)]
 pub(crate) mod futex {
@@ -36,6 +45,18 @@ pub(crate) mod futex {
         if word.load(Relaxed) == expected {
             drop(QUEUE.sleepers.wait(compare));
         }
+    }
+
+    /// In a model, a wait with an end has always come to it: whether the lock is given back before is for the schedule to say.
+    pub fn wait_for(_: &AtomicU32, _: u32, _: u32) {
+        loom::thread::yield_now();
+    }
+
+    /// A clock that runs fast enough.
+    pub fn now() -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NOW: AtomicU64 = AtomicU64::new(0);
+        NOW.fetch_add(1 << 32, Ordering::Relaxed)
     }
 
     pub fn wake_one(_: &AtomicU32) {
