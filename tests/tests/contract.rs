@@ -80,6 +80,16 @@ fn heaps(ran: &Ran) -> usize {
 }
 
 #[test]
+fn a1_also_where_mallocs_address_is_a_stub_of_the_programs() {
+    for door in DOORS {
+        let path = compile("tests/contract/a1_fixed_place.c", door, &["-fno-pie", "-no-pie"]);
+        let sure: &[&str] = if door == Door::Preload { &["heapglass_check"] } else { &[] };
+        let ran = run(on_heapglass(path, door).args(sure)).ok();
+        assert_eq!(ran.err, "", "{door:?}");
+    }
+}
+
+#[test]
 fn a1_small_from_the_break_large_from_a_mapping_of_its_own() {
     seen("a1_two_ways", &[], MEMORY, |traced| {
         let large = said(&traced.ran, "large")[0];

@@ -106,6 +106,8 @@ pub extern "C" fn valloc(size: usize) -> *mut c_void {
 
 /// As `valloc`, in whole pages.
 #[unsafe(no_mangle)]
+// See `arch::is_the_malloc`.
+#[unsafe(link_section = "heapglass_text")]
 pub extern "C" fn pvalloc(size: usize) -> *mut c_void {
     match os::pages_up(size) {
         Some(bytes) => aligned::allocate_or_errno(os::page_size(), bytes).cast(),

@@ -11,6 +11,7 @@ use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use heapglass_os::module::Module;
 
 macro_rules! operator_new {
     // rbx and r12 keep size and alignment over the calls; three words on the stack keep it aligned to 16.
@@ -217,17 +218,27 @@ unsafe extern "C" {
 }
 
 /// Is the process's malloc this library's? Not where it was opened later, beside another.
+///
+/// A program that isn't position-independent and uses malloc's address has a stub of its own for it, and then that is malloc's address
+/// for everybody. Then a function tells whose address no program uses.
 pub fn is_the_malloc() -> bool {
-    let address: usize;
-    // SAFETY: reads the address that the loader found for everybody.
+    let (malloc, pvalloc): (usize, usize);
+    // SAFETY: reads the addresses that the loader found for everybody.
     unsafe {
         asm!(
             "mov {}, qword ptr [rip + malloc@GOTPCREL]",
-            out(reg) address,
+            "mov {}, qword ptr [rip + pvalloc@GOTPCREL]",
+            out(reg) malloc,
+            out(reg) pvalloc,
             options(pure, readonly, nostack, preserves_flags)
         );
     }
-    (&raw const TEXT_START as usize..&raw const TEXT_STOP as usize).contains(&address)
+    let is_ours = |at: usize| (&raw const TEXT_START as usize..&raw const TEXT_STOP as usize).contains(&at);
+    let is_stub = |module: Module| {
+        let function = module.function_at(malloc);
+        !module.is_library() && function.is_none_or(|(name, _)| name != b"malloc")
+    };
+    is_ours(malloc) || is_ours(pvalloc) && Module::at(malloc).is_none_or(is_stub)
 }
 
 pub const SIGSEGV: c_int = 11;
