@@ -6,6 +6,7 @@
 mod bench;
 mod exports;
 mod failure;
+mod feed;
 mod find;
 mod launch;
 mod program;
@@ -16,6 +17,7 @@ mod shell;
 mod stats;
 mod suite;
 mod supervise;
+mod trace;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -39,6 +41,7 @@ struct Heapglass {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Trace(Box<trace::Trace>),
     Bench(Box<bench::Bench>),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
     };
     let done = match parsed.command {
         Command::Run(run) => run.carry_out(),
+        Command::Trace(trace) => trace.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };

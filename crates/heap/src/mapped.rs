@@ -22,6 +22,7 @@ use crate::decay;
 use crate::die;
 use crate::kernel;
 use crate::policy::{MMAP_THRESHOLD_MAX, POLICY};
+use crate::probe::{self, Kind, Outcome};
 use crate::size::{HEADER, MAX_REQUEST};
 use crate::sync::atomic::{AtomicUsize, Ordering::*, fence};
 use crate::sync::lock::Lock;
@@ -282,6 +283,7 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     let warm = if extra == 0 { take_warm(length) } else { None };
     let kept = if extra == 0 && warm.is_none() { take_kept(length) } else { None };
     let zero = warm.is_none();
+    let how = if warm.is_some() || kept.is_some() { Outcome::Reused } else { Outcome::Made };
     let (user, base, length) = match warm.or(kept) {
         Some(base) => (base + HEADER, base, length),
         None => {
@@ -300,6 +302,7 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
     BYTES.fetch_add(length, Relaxed);
     kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
+    probe::step(Kind::Mapping, how, [base, length, 0]);
     Some(Made { user, zero })
 }
 
@@ -421,15 +424,25 @@ pub fn free(user: usize) -> Known {
         CHUNKS.fetch_sub(1, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         kernel::sub(&kernel::counters().mapped_bytes, length);
-        let keeps = !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
+        probe::step_of(Kind::Proven, Outcome::Mapped, M as usize, [user - HEADER, length, 0]);
+        let rises = POLICY.mapping_freed(length);
+        if rises {
+            let thresholds = [&POLICY.mmap_threshold, &POLICY.trim_threshold].map(|cell| cell.load(Relaxed));
+            probe::step(Kind::Rise, Outcome::Done, [thresholds[0], thresholds[1], 0]);
+        }
+        let keeps = !rises && !POLICY.keeps_nothing();
         if keeps && locked(|table| table.keep_warm(base, length)) == Some(true) {
             WARMED.fetch_add(1, Relaxed);
             decay::raise();
+            probe::step(Kind::Mapping, Outcome::Kept, [base, length, 0]);
             return known;
         }
         // SAFETY: the chunk was proven live, and is the caller's to free.
         if unsafe { kernel::unmap(base, length) }.is_err() {
+            probe::step(Kind::Mapping, Outcome::Refused, [base, length, 0]);
             keep(user, base, length);
+        } else {
+            probe::step(Kind::Mapping, Outcome::Unmapped, [base, length, 0]);
         }
     }
     known
@@ -487,6 +500,7 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
         table.find(user).entry = Entry::Freed;
         table.add(new_user, new_base, new_length);
         write_header(new_user, new_length);
+        probe::step(Kind::Mapping, Outcome::Resized, [new_base, new_length, 0]);
         BYTES.fetch_add(new_length, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         let figures = kernel::counters();

@@ -31,11 +31,12 @@ extern "C" fn at_end() {
 }
 
 /// `HEAPGLASS_PRELOADED` names the entry of `LD_PRELOAD` that brought us here and that children shall not inherit. It goes,
-/// with the entry and with the `stats:` item of `HEAPGLASS` that was meant for this process alone.
+/// with the entry and with the `stats:` or `events:` item of `HEAPGLASS` that was meant for this process alone.
 fn disinherit() {
     let Some(entry) = env::get("HEAPGLASS_PRELOADED") else { return };
     edit("LD_PRELOAD", |value| cut(value, b": ", |item| item == entry.to_bytes(), false));
-    edit("HEAPGLASS", |value| cut(value, b",", |item| item.starts_with(b"stats:"), true));
+    let is_ours = |item: &[u8]| item.starts_with(b"stats:") || item.starts_with(b"events:");
+    edit("HEAPGLASS", |value| cut(value, b",", is_ours, true));
     edit("HEAPGLASS_PRELOADED", |_| 0);
 }
 
