@@ -120,16 +120,18 @@ impl Feed {
     }
 
     /// Reads what there is, by one thread only; `true` where there was something. `see` is given the ring's number.
-    pub fn read(&self, mut see: impl FnMut(usize, Thread, Record)) -> bool {
+    pub fn read(&self, mut see: impl FnMut(usize, Thread, &[Record])) -> bool {
         let mut any = false;
+        let mut records = Vec::new();
         for (index, ring) in self.rings().iter().enumerate() {
             let thread = Thread { tid: ring.tid.load(Acquire), pid: ring.pid.load(Relaxed) };
-            let sleeps = ring.read(usize::MAX, |record| {
-                any = true;
-                see(index, thread, record);
-            });
-            if sleeps {
+            records.clear();
+            if ring.read(usize::MAX, |record| records.push(record)) {
                 wake(ring);
+            }
+            if !records.is_empty() {
+                any = true;
+                see(index, thread, &records);
             }
         }
         any

@@ -4,10 +4,12 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod explain;
 mod exports;
 mod failure;
 mod feed;
 mod find;
+pub mod hand;
 mod launch;
 mod program;
 pub mod readers;
@@ -42,6 +44,7 @@ struct Heapglass {
 enum Command {
     Run(run::Run),
     Trace(Box<trace::Trace>),
+    Explain(explain::Explain),
     Bench(Box<bench::Bench>),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     let done = match parsed.command {
         Command::Run(run) => run.carry_out(),
         Command::Trace(trace) => trace.carry_out(),
+        Command::Explain(explain) => explain.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };

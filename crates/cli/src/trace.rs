@@ -118,7 +118,7 @@ impl Trace {
             ..Scribe::default()
         };
         let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, draw: 0 };
-        let (ended, mut scribe) = observe(self.words, wishes, scribe)?;
+        let (ended, mut scribe) = observe(self.words, wishes, None, scribe)?;
         scribe.finish(&ended);
         Ok(ended.pass_on())
     }
@@ -128,7 +128,9 @@ impl Trace {
         let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(match &self.output {
             None => (Box::new(io::stderr()), wants_colour && io::stderr().is_terminal()),
-            Some(path) if path == Path::new("-") => (Box::new(io::stdout()), wants_colour && io::stdout().is_terminal()),
+            Some(path) if path == Path::new("-") => {
+                (Box::new(io::stdout()), wants_colour && io::stdout().is_terminal())
+            }
             Some(path) => {
                 let file = File::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
                 (Box::new(file), false)
@@ -139,18 +141,20 @@ impl Trace {
 
 /// Takes in what is read.
 pub trait Listener: Send + 'static {
-    /// A record of a ring.
-    fn hear(&mut self, ring: usize, thread: Thread, record: Record);
+    /// The next records of a ring.
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]);
     /// The ring's thread ended, with nothing left to read.
     fn leave(&mut self, ring: usize);
     /// All that was there for the moment was heard. `false`: nothing more is wanted.
     fn pause(&mut self, feed: &Feed) -> bool;
 }
 
-/// Runs a program, and lets the listener hear what it tells, to the end.
+/// Runs a program, and lets the listener hear what it tells, to the end. `settings` stand in the place of the caller's
+/// `HEAPGLASS`.
 pub fn observe<L: Listener>(
     words: Vec<OsString>,
     wishes: Wishes,
+    settings: Option<OsString>,
     listener: L,
 ) -> Result<(supervise::Ended, L), Failure> {
     let library = find::library()?;
@@ -159,7 +163,7 @@ pub fn observe<L: Listener>(
     let mut command = Command::new(&start.file);
     command.arg0(&start.words[0]).args(&start.words[1..]).envs(start.assigned);
     run::preload(&mut command, &library, wishes.follows);
-    observe_command(command, &start.file, wishes, listener)
+    observe_command(command, &start.file, wishes, settings, listener)
 }
 
 /// As `observe`, for a command that preloads the library.
@@ -167,10 +171,11 @@ pub fn observe_command<L: Listener>(
     mut command: Command,
     file: &Path,
     wishes: Wishes,
+    settings: Option<OsString>,
     listener: L,
 ) -> Result<(supervise::Ended, L), Failure> {
     let feed = Arc::new(Feed::create(wishes)?);
-    command.env("HEAPGLASS", run::joined(std::env::var_os("HEAPGLASS"), ",", feed.item()));
+    command.env("HEAPGLASS", run::joined(settings.or_else(|| std::env::var_os("HEAPGLASS")), ",", feed.item()));
     let has_ended = Arc::new(AtomicBool::new(false));
     let (said, ready) = mpsc::channel();
     let (theirs, over) = (feed.clone(), has_ended.clone());
@@ -201,7 +206,7 @@ fn read<L: Listener>(feed: &Feed, wishes: Wishes, has_ended: &AtomicBool, mut li
     loop {
         // Asked first: what was told before the end is then read in this round.
         let is_over = has_ended.load(Acquire);
-        let any = feed.read(|ring, thread, record| listener.hear(ring, thread, record));
+        let any = feed.read(|ring, thread, records| listener.hear(ring, thread, records));
         let calls_roll = wishes.follows && last_call.elapsed() > ROLL_CALL;
         if calls_roll {
             last_call = Instant::now();
@@ -233,6 +238,7 @@ struct Scribe {
     shows_pids: bool,
     /// `None` once it was closed, or is full.
     output: Option<Box<dyn Write + Send>>,
+    /// By the ring's number.
     rings: HashMap<usize, Voice>,
     /// Threads of each process, in the order in which they came.
     threads: HashMap<Thread, u32>,
@@ -256,7 +262,7 @@ struct Voice {
 }
 
 impl Listener for Scribe {
-    fn hear(&mut self, ring: usize, thread: Thread, record: Record) {
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
         let mut voice = self.rings.remove(&ring).unwrap_or_default();
         if voice.thread != Some(thread) {
             voice.number = self.number_of(thread);
@@ -264,7 +270,9 @@ impl Listener for Scribe {
             voice.thread = Some(thread);
         }
         let Voice { collector, number, prefix, .. } = &mut voice;
-        collector.take(record, |found| self.note(found, *number, prefix));
+        for record in records {
+            collector.take(*record, |found| self.note(found, *number, prefix));
+        }
         self.rings.insert(ring, voice);
     }
 
@@ -354,7 +362,8 @@ impl Scribe {
             self.page.extend_from_slice(format!("+++ {} +++\n", how(ended)).as_bytes());
         } else {
             let (counts, lost) = (self.summary.counts(), self.lost);
-            self.page.extend_from_slice(format!("+++ {} +++   {counts}, {lost} events dropped\n", how(ended)).as_bytes());
+            self.page
+                .extend_from_slice(format!("+++ {} +++   {counts}, {lost} events dropped\n", how(ended)).as_bytes());
         }
         self.lines.clear();
         self.write_page();

@@ -101,7 +101,8 @@ struct Reader {
 }
 
 const _: () = assert!(RING_BYTES.is_multiple_of(4096) || RING_BYTES.is_multiple_of(64));
-const _: () = assert!(core::mem::offset_of!(Ring, records) == 128 && RECORD_BYTES * RECORDS as usize + 128 == RING_BYTES);
+const _: () =
+    assert!(core::mem::offset_of!(Ring, records) == 128 && RECORD_BYTES * RECORDS as usize + 128 == RING_BYTES);
 
 /// Where a writer is. The reader never looks at it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,7 +144,8 @@ impl Control {
 impl Ring {
     /// Makes a free ring the caller's.
     pub fn take(&self, pid: u32, tid: u32) -> bool {
-        let took = self.state.load(Relaxed) == FREE && self.state.compare_exchange(FREE, TAKEN, Acquire, Relaxed).is_ok();
+        let took =
+            self.state.load(Relaxed) == FREE && self.state.compare_exchange(FREE, TAKEN, Acquire, Relaxed).is_ok();
         if took {
             // SAFETY: the writer's own.
             unsafe { *self.tail_seen.get() = self.reader.tail.load(Acquire) };

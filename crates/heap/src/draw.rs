@@ -37,7 +37,8 @@ pub fn all(number: u64, after: bool) {
     put(Kind::Drawn, Outcome::Done, 0, [0; 3]);
 }
 
-fn name_of(state: State) -> Outcome {
+/// What records call it.
+pub fn name_of(state: State) -> Outcome {
     match state {
         State::Live => Outcome::Live,
         State::Cached => Outcome::Cached,

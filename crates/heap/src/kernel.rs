@@ -1,8 +1,8 @@
 //! What the heap asks of the kernel, counted. One function per call; the figures go where `HEAPGLASS=stats:FILE` says, or to
 //! a page of our own.
 
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use crate::probe::{self, Kernel, Kind, Outcome};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use heapglass_event::Counters;
 use heapglass_os::{self as os, Access, Errno};
 

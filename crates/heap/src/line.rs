@@ -1,5 +1,6 @@
 //! A line of text, built in a buffer on the stack and sent by one write(2): nothing here allocates or takes a lock.
 
+use crate::probe::{self, Kind, Outcome};
 use heapglass_os as os;
 
 /// A line under construction. What doesn't fit is cut.
@@ -101,6 +102,7 @@ impl Line {
 
     /// Sends the line and ends the process with SIGABRT.
     pub fn die(self) -> ! {
+        probe::step(Kind::Fault, Outcome::Done, [0; 3]);
         self.text(" [thread ")
             .number(os::thread_id() as usize)
             .text("; to see who called: gdb -ex run -ex backtrace --args PROGRAM]")

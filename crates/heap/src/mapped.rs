@@ -424,7 +424,8 @@ pub fn free(user: usize) -> Known {
         CHUNKS.fetch_sub(1, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         kernel::sub(&kernel::counters().mapped_bytes, length);
-        probe::step_of(Kind::Proven, Outcome::Mapped, M as usize, [user - HEADER, length, 0]);
+        let flags = Chunk::from_user(user).flags() as usize;
+        probe::step_of(Kind::Proven, Outcome::Mapped, flags, [user - HEADER, length, 0]);
         let rises = POLICY.mapping_freed(length);
         if rises {
             let thresholds = [&POLICY.mmap_threshold, &POLICY.trim_threshold].map(|cell| cell.load(Relaxed));

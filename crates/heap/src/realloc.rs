@@ -152,7 +152,8 @@ unsafe fn elsewhere(user: *mut u8, usable: usize, request: usize) -> *mut u8 {
     unsafe {
         ptr::copy(user, new.user, usable.min(request));
         probe::step(Kind::Copy, Outcome::Done, [user as usize, new.user as usize, usable.min(request)]);
-        let parks = || thread::observed().is_some() && thread::existing().is_some_and(|thread| thread.park_observed(user));
+        let parks =
+            || thread::observed().is_some() && thread::existing().is_some_and(|thread| thread.park_observed(user));
         if !cache::park(user) && !parks() {
             free::put_away(thread::current(), user as usize);
         }

@@ -19,7 +19,9 @@ use crate::sync::lock::Lock;
 use crate::thread;
 use core::ptr;
 use heapglass_event::record::{Record, SCHEMA};
-use heapglass_event::ring::{CONTROL_BYTES, Control, DRAW_ALL, DRAW_NONE, FILE_BYTES, LAYOUT, MAGIC, Phase, RINGS, Ring};
+use heapglass_event::ring::{
+    CONTROL_BYTES, Control, DRAW_ALL, DRAW_NONE, FILE_BYTES, LAYOUT, MAGIC, Phase, RINGS, Ring,
+};
 use heapglass_os as os;
 
 /// Where the file is mapped, if nothing is there: away from the break and from where the kernel puts mappings.

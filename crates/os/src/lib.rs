@@ -95,8 +95,7 @@ pub fn map_file(fd: i32, bytes: usize) -> Result<usize> {
 /// As `map_file`, at this address if nothing is there; else wherever the kernel puts it.
 pub fn map_file_near(fd: i32, bytes: usize, place: usize) -> Result<usize> {
     let flags = (k::MAP_SHARED | k::MAP_FIXED_NOREPLACE) as usize;
-    call(k::__NR_mmap, [place, bytes, Access::ReadWrite.bits(), flags, fd as usize, 0])
-        .or_else(|_| map_file(fd, bytes))
+    call(k::__NR_mmap, [place, bytes, Access::ReadWrite.bits(), flags, fd as usize, 0]).or_else(|_| map_file(fd, bytes))
 }
 
 /// `munmap`. Fails with ENOMEM where a mapping would be split past the process's limit of mappings.

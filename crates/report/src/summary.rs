@@ -91,7 +91,13 @@ impl Summary {
             );
         }
         table += rule;
-        let _ = writeln!(table, "100.00 {:11.6} {:9} {:9}  total", whole as f64 / 1e9, whole / self.calls.max(1), self.calls);
+        let _ = writeln!(
+            table,
+            "100.00 {:11.6} {:9} {:9}  total",
+            whole as f64 / 1e9,
+            whole / self.calls.max(1),
+            self.calls
+        );
         if !self.kernel.is_empty() {
             table += "\n    calls   refused    bytes gained      bytes lost  system call\n";
             table += "--------- --------- --------------- ---------------  -----------\n";

@@ -118,7 +118,9 @@ pub fn kernel(to: &mut Vec<u8>, record: &Record) {
     match which {
         Some(Kernel::Brk) => to.pointer(record.a),
         Some(Kernel::Mmap) => to.pointer(record.a).text(", ").number(record.b).text(", RW, PRIVATE|ANON"),
-        Some(Kernel::Reserve) => to.pointer(record.a).text(", ").number(record.b).text(", NONE, PRIVATE|ANON|NORESERVE"),
+        Some(Kernel::Reserve) => {
+            to.pointer(record.a).text(", ").number(record.b).text(", NONE, PRIVATE|ANON|NORESERVE")
+        }
         Some(Kernel::Munmap) => to.pointer(record.a).text(", ").number(record.b),
         Some(Kernel::Mremap) => to.pointer(record.a).text(", ").number(record.b).text(", MAYMOVE"),
         Some(Kernel::Mprotect) => to.pointer(record.a).text(", ").number(record.b).text(", RW"),
