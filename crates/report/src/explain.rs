@@ -71,14 +71,14 @@ fn sentence(step: &Record, is_merged: bool) -> Option<(u32, &'static str, String
         }
         (Kind::Threshold, _) => (1, format!("{a} bytes are below the mmap threshold of {b}: from a heap")),
         (Kind::Cache, Outcome::Taken) => {
-            (2, format!("class {a}: taken, {b} chunks before, {} now", b.saturating_sub(1)))
+            (2, format!("class {a}: taken, {} before, {} now", many(b, "chunk"), b.saturating_sub(1)))
         }
         (Kind::Cache, Outcome::Empty) if b == 0 => (2, format!("class {a}: empty")),
         (Kind::Cache, Outcome::Empty) => (2, format!("class {a}: none of {b} chunks is long enough")),
         (Kind::Cache, Outcome::Off) => (2, "off: every call goes through the bins".into()),
         (Kind::Cache, Outcome::TooLong) => (2, format!("{a} bytes are longer than any cached chunk")),
         (Kind::Cache, _) => (2, "this thread has none".into()),
-        (Kind::Refill, from) => (2, format!("class {a}: {b} more from the {}", from.name())),
+        (Kind::Refill, from) => (2, format!("class {a}: {} from the {}", many(b, "chunk"), from.name())),
         (Kind::Arena, _) => (0, format!("number {n}, locked")),
         (Kind::Fast, Outcome::Taken) => (3, format!("{a} bytes: taken, {b:#x}")),
         (Kind::Fast, Outcome::Empty) => (3, format!("{a} bytes: empty")),
@@ -113,15 +113,15 @@ fn sentence(step: &Record, is_merged: bool) -> Option<(u32, &'static str, String
         (Kind::Rise, _) => (3, format!("mmap threshold {} now, trim threshold {}", grouped(a), grouped(b))),
         (Kind::Parked, _) => (4, format!("{a:#x} waits for its header, behind two later frees at most")),
         (Kind::Unparked, _) => (4, format!("{a:#x}, which waited, has its turn")),
-        (Kind::Put, Outcome::Taken) => (4, format!("class {a}: put in, {b} chunks before, {} now", b + 1)),
+        (Kind::Put, Outcome::Taken) => (4, format!("class {a}: put in, {} before, {} now", many(b, "chunk"), b + 1)),
         (Kind::Put, Outcome::Off) => (4, "off: every chunk goes to its arena".into()),
         (Kind::Put, Outcome::TooLong) => (4, format!("{a} bytes are longer than any cached chunk")),
         (Kind::Put, why) => (4, format!("class {a}: not taken ({})", why.name())),
-        (Kind::Spill, to) => (4, format!("class {a}: {b} chunks to the {}", to.name())),
+        (Kind::Spill, to) => (4, format!("class {a}: {} to the {}", many(b, "chunk"), to.name())),
         (Kind::Home, Outcome::ByInbox) => (4, format!("{a:#x}: its arena is busy, so by its inbox")),
         (Kind::Home, _) => (4, format!("{a:#x} of {b} bytes goes home to arena {n}")),
         (Kind::FastPut, _) => (5, format!("{a} bytes: {b:#x} becomes the first; nothing is merged")),
-        (Kind::Consolidate, _) => (0, format!("{a} chunks, {b} bytes in fast bins are merged")),
+        (Kind::Consolidate, _) => (0, format!("{}, {b} bytes, in fast bins: merged", many(a, "chunk"))),
         (Kind::MergePrev, Outcome::Merged) => (6, format!("P is clear: {a:#x} of {b} bytes is free; merged, {c}")),
         (Kind::MergePrev, Outcome::TooLong) => {
             (6, format!("{a:#x} of {b} bytes is free, but together they are too long"))
