@@ -91,7 +91,7 @@ fn a_threads_cache_began_with_another_threads_lines() {
 
 #[test]
 fn a_threads_cache_went_on_with_another_threads_lines() {
-    holds("passive_sharing.c", &["500"], &[]);
+    holds("passive_sharing.c", &["5000"], &[]);
 }
 
 #[test]

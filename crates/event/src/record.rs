@@ -115,6 +115,9 @@ numbered! {
         /// The fast bins are merged. a: chunks; b: bytes.
         Consolidate = 42 "consolidation",
 
+        /// Secure mode: the chunk waits before it goes where it belongs. a: the user pointer; b: bytes.
+        Quarantine = 43 "quarantine",
+
         // Chunks with a mapping of their own.
         /// `Made`, `Reused` (a freed one that waited), `Unmapped`, `Kept` (waits for the next request), `Resized`, `Refused`. a: its
         /// start; b: its length.
@@ -152,7 +155,7 @@ numbered! {
         /// A list, whose chunks follow, in the order in which they would be taken. Outcome: which; n: the arena; a: bytes of its chunks (0:
         /// several); b: the list's own address.
         List = 83 "list",
-        /// A chunk of it. a: the chunk; b, c: the two words of its links, forward and backward, as they stand there.
+        /// A chunk of it. a: the chunk; b, c: where its links lead, forward and backward.
         Link = 84 "link",
         /// The picture is whole.
         Drawn = 85 "picture's end",
@@ -219,6 +222,7 @@ numbered! {
         Fence = 65 "fence",
         Mapped = 66 "mapped",
         Broken = 67 "broken",
+        Quarantined = 68 "in quarantine",
 
         // Lists of a picture.
         CacheList = 70 "cache",

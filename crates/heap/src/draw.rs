@@ -1,5 +1,4 @@
-//! A picture of all heaps, told record by record: every chunk of every heap, then every list with its links as they stand in
-//! memory, the calling thread's cache among them. Made only where a reader asked for one, around the calls that it named. It
+//! A picture of all heaps, told record by record: every chunk of every heap, then every list with where its links lead, the calling thread's cache among them. Made only where a reader asked for one, around the calls that it named. It
 //! changes nothing: what waits in an arena's inbox goes on waiting.
 
 use crate::arena;
@@ -43,6 +42,7 @@ pub fn name_of(state: State) -> Outcome {
         State::Live => Outcome::Live,
         State::Cached => Outcome::Cached,
         State::Fast => Outcome::InFast,
+        State::Quarantined => Outcome::Quarantined,
         State::Free => Outcome::InBin,
         State::Top => Outcome::IsTop,
         State::Fence => Outcome::Fence,
@@ -72,11 +72,18 @@ fn heaps(store: &mut Store) {
     }
 }
 
-/// A chunk of a list, with the two words of its links.
-fn link(chunk: Chunk) {
-    // SAFETY: a free chunk of a locked store, or a cached one of the calling thread's: it has two words at least.
-    let (fd, bk) = unsafe { (*chunk.word(0), *chunk.word(1)) };
+/// A chunk of a list, with where its two links lead.
+fn link(chunk: Chunk, fd: usize, bk: usize) {
     put(Kind::Link, Outcome::Done, 0, [chunk.address(), fd, bk]);
+}
+
+/// As `link`, for the doubly linked lists.
+///
+/// # Safety
+/// The chunk is in one, whose store is locked.
+unsafe fn link_both(chunk: Chunk) {
+    // SAFETY: as the caller promises.
+    unsafe { link(chunk, list::fd(link_of(chunk)) as usize, list::bk(link_of(chunk)) as usize) };
 }
 
 fn lists(store: &mut Store) {
@@ -87,9 +94,10 @@ fn lists(store: &mut Store) {
             put(Kind::List, Outcome::FastList, arena, [index * ALIGN, 0, 0]);
         }
         while at != 0 {
-            link(Chunk::at(at));
             // SAFETY: a fast bin's chunk; the store is locked.
-            at = unsafe { Fast::step(Chunk::at(at)) }.unwrap_or(0);
+            let next = unsafe { Fast::step(Chunk::at(at)) }.unwrap_or(0);
+            link(Chunk::at(at), next, 0);
+            at = next;
         }
     }
     // SAFETY: the store is locked.
@@ -104,7 +112,7 @@ fn lists(store: &mut Store) {
                 if core::mem::take(&mut is_first) {
                     put(Kind::List, Outcome::LargeList, arena, [0, 0, 0]);
                 }
-                link(chunk);
+                link_both(chunk);
             });
         }
     }
@@ -117,14 +125,14 @@ fn lists(store: &mut Store) {
 unsafe fn ring(span: &Span, head: *mut Link, which: Outcome, arena: usize, size: usize) {
     // SAFETY: as the caller promises; each step is checked before it is taken.
     unsafe {
-        let mut at = (*head).bk;
+        let mut at = list::bk(head);
         if at != head {
             put(Kind::List, which, arena, [size, head as usize, 0]);
         }
         while at != head && list::step(span, at).is_ok() {
             let chunk = Chunk::from_user(at as usize);
-            link(chunk);
-            at = (*link_of(chunk)).bk;
+            link_both(chunk);
+            at = list::bk(link_of(chunk));
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::kernel;
 use crate::mapped;
 use crate::meta;
 use crate::policy::POLICY;
+use crate::secure;
 use crate::sync::atomic::{AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use crate::tell;
@@ -139,6 +140,7 @@ pub extern "C" fn child() {
     tell::after_fork();
     decay::reset();
     Thread::after_fork(thread::existing());
+    secure::after_fork();
     let Some(forking) = under_way(me) else { return };
     let is_above = forking.ends_above();
     for (bit, lock) in locks() {

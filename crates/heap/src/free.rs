@@ -3,13 +3,14 @@
 
 use crate::arch;
 use crate::arena;
-use crate::cache::{self, PARKED, SENTINEL};
+use crate::cache::{self, CHECKED, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{self, Thread};
@@ -101,6 +102,10 @@ fn could_be(size: usize, length: usize) -> bool {
 
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
     let (usable, right) = match live(call, user as usize) {
+        _ if secure::has(secure::CANARY) => {
+            let asked = usable(call, user);
+            (asked, size == asked)
+        }
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
@@ -118,10 +123,11 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     if user.is_null() {
         return 0;
     }
-    match live(call, user as usize) {
+    let room = match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
-    }
+    };
+    secure::asked(call, user as usize, room)
 }
 
 /// Bytes of a chunk in use, with its header and rounding; of a mapping, all of it. For figures.
@@ -266,7 +272,7 @@ fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8) {
     let was_due = thread.cache.head.until_look == 0;
     thread.tick();
     if was_due && !exact {
-        thread.send_strays_home();
+        thread.look_for_strays();
     }
     // SAFETY: as above. Nothing but the look at the clock was in the way.
     if was_due && !exact && unsafe { if is_observed { thread.park_observed(user) } else { thread.park(user) } } {
@@ -343,10 +349,14 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
         report_not_live("free", user);
     }
     let size = chunk.size();
+    secure::asked("free", user, size - OVERHEAD);
     if chunk.next().state().is_none() {
         prove_next(chunk);
     }
     probe::step_of(Kind::Proven, Outcome::Live, chunk.flags() as usize, [chunk.address(), size, 0]);
+    if secure::is_on() {
+        return secure::take_back(thread, chunk, size);
+    }
     put_away_chunk(thread, chunk, size);
 }
 
@@ -362,7 +372,7 @@ pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
         report_not_live("free", user);
     }
     // SAFETY: a chunk of a heap has a first word.
-    if unsafe { *chunk.word(0) } != thread.cache.head.key {
+    if CHECKED && unsafe { *chunk.word(0) } != thread.cache.head.key {
         die::changed_since_freed(user, chunk.size());
     }
     Some(chunk)
@@ -380,7 +390,7 @@ fn prove_next(chunk: Chunk) {
 }
 
 /// A proven chunk of a heap, live until now.
-fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
+pub fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {

@@ -10,8 +10,9 @@
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
-//! 9. `check`, `stats`, `fork`, `config`, `policy`, `line`, `die`: what else an allocator needs.
-//! 10. `probe`, `tell`, `draw`: the seam, by which all of it says what it does.
+//! 9. `secure`: quarantine, canaries, guards, for those who want them.
+//! 10. `check`, `stats`, `fork`, `config`, `policy`, `line`, `die`: what else an allocator needs.
+//! 11. `probe`, `tell`, `draw`: the seam, by which all of it says what it does.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
@@ -72,6 +73,8 @@ pub mod realloc;
 pub mod refill;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+pub mod secure;
 #[cfg(not(loom))]
 pub mod size;
 #[cfg(not(loom))]

@@ -20,6 +20,7 @@ use crate::list::Span;
 use crate::policy::POLICY;
 use crate::probe::{self, Kind, Outcome};
 use crate::region::Region;
+use crate::secure::clear;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::top::{self, Spare};
@@ -345,6 +346,9 @@ impl Store {
         }
         let flags = start.flags();
         let next = chunk.next();
+        if start != chunk {
+            clear::header(chunk);
+        }
         match next.state() {
             Some(State::Top) => {
                 let (top, whole) = (self.top_size(), total + self.top_size());
@@ -356,11 +360,12 @@ impl Store {
                 probe::step(Kind::MergeNext, Outcome::Merged, [next.address(), next.size(), total]);
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, next) });
+                clear::header(next);
             }
             Some(State::Free) => {
                 probe::step(Kind::MergeNext, Outcome::TooLong, [next.address(), next.size(), total]);
             }
-            Some(State::Live | State::Cached | State::Fast | State::Fence) => {
+            Some(State::Live | State::Cached | State::Quarantined | State::Fast | State::Fence) => {
                 probe::step(Kind::MergeNext, Outcome::InUse, [next.address(), next.size(), total]);
             }
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
@@ -405,10 +410,12 @@ impl Store {
     /// A chunk before the top becomes part of it, and so do free ones before that: a top may be longer than any chunk, so
     /// those that were too long to merge with each other join it here.
     fn merge_into_top(&mut self, mut start: Chunk, mut whole: usize) -> usize {
+        clear::header(Chunk::at(self.top));
         while !start.prev_in_use() {
             let prev = self.prev_of(start);
             // SAFETY: a proven free chunk of this store.
             unsafe { self.bins.remove(&self.span, prev) };
+            clear::header(start);
             (start, whole) = (prev, whole + prev.size());
         }
         self.set_top(start, P);
@@ -482,6 +489,7 @@ impl Store {
                 }
                 let size = if self.top_size() < roomy - old + MIN_CHUNK { size } else { roomy };
                 self.set_top(Chunk::at(self.top + (size - old)), P);
+                clear::header(next);
                 self.touch_top();
                 chunk.set(size, chunk.flags(), State::Live);
                 true
@@ -490,6 +498,7 @@ impl Store {
                 let total = old + next.size();
                 // SAFETY: a proven free chunk of this store.
                 let past = unsafe { self.bins.remove(&self.span, next) };
+                clear::header(next);
                 let after = Chunk::at(chunk.address() + total);
                 let size = size.max(roomy.min(total));
                 let rest = total - size;

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -20,6 +20,7 @@ use crate::meta;
 use crate::policy::POLICY;
 use crate::probe::{self, Call};
 use crate::refill::SPARES;
+use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
@@ -51,7 +52,8 @@ pub struct Thread {
     pub thin: [u8; CLASSES],
     /// Chunks of other arenas that a class was not begun with.
     pub foreign: [u8; CLASSES],
-    /// Classes that changed their magazines since the last look at the strays among their chunks.
+    /// Looks at the clock so far, and the classes that changed their magazines since they were last searched for strays.
+    pub looks: u32,
     pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
@@ -60,6 +62,7 @@ pub struct Thread {
     /// Where its calls are told; null until the first one is. `tell` alone looks at it.
     pub ring: *const Ring,
     pub arena: &'static Arena,
+    pub secure: secure::Local,
     /// The next unused record.
     next: *mut Thread,
 }
@@ -174,11 +177,13 @@ fn attach() -> Option<&'static mut Thread> {
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
+            looks: 0,
             stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
             ring: ptr::null(),
             arena: arena::choose(),
+            secure: secure::Local::new(key),
             next: ptr::null_mut(),
         });
         &mut *record
@@ -209,9 +214,10 @@ fn set_up() {
     }
     if STAGE.load(Relaxed) == 0 {
         config::draw_secret();
+        // Some settings decide how the first list looks.
+        config::read_environment();
         arena::prepare_main();
         STAGE.store(1, Release);
-        config::read_environment();
     }
     SET_UP.unlock();
 }
@@ -241,6 +247,7 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
     let told = probe::begin(Call::ThreadEnd, [0; 2]);
+    secure::quarantine::leave(thread);
     thread.flush_and_forget();
     probe::end(told, Call::ThreadEnd, 0);
     tell::leave();
@@ -258,7 +265,7 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
-        self.cache.head.until_look = LOOK_EVERY;
+        self.cache.head.until_look = LOOKED;
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.

@@ -12,6 +12,7 @@ use crate::meta;
 use crate::policy::{POLICY, Thp};
 use crate::probe;
 use crate::region::{self, Kind, Region};
+use crate::secure::clear;
 use crate::size::*;
 use crate::store::Store;
 use crate::sync::atomic::{Ordering::*, fence};
@@ -92,6 +93,7 @@ fn extended(store: &mut Store, bytes: usize) {
     if let Some(top) = store.proven_top() {
         store.set_top(top, top.flags() & P);
     }
+    clear::seam(end - bytes, end);
     account(store, bytes);
     populate_soon(store);
     // SAFETY: as above.
@@ -232,6 +234,7 @@ fn begin(store: &mut Store, region: Region) -> bool {
     store.regions = record;
     store.span.lo = store.span.lo.min(start);
     store.span.hi = store.span.hi.max(end);
+    clear::seam(start, end);
     store.set_top(Chunk::at(start), P);
     let kind = if region.kind == Kind::Break { probe::Outcome::NewBreak } else { probe::Outcome::NewHeap };
     probe::step(probe::Kind::Grow, kind, [0, end - start, 0]);
@@ -339,6 +342,7 @@ fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
         }
         spare.dirty = kept;
     }
+    clear::fence_before(spare.dirty);
     store.spare = Some(spare);
     region::note_end(store.arena, Kind::Mapped, spare.start, spare.start);
     decay::raise();

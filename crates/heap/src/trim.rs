@@ -3,12 +3,14 @@
 
 use crate::decay;
 use crate::probe::{self, Call};
+use crate::secure;
 use crate::thread;
 
 /// Merges, trims and releases, leaving `pad` bytes of each top; `true` where the kernel got anything. The calling thread's
 /// cache goes home first; other threads' caches stay theirs.
 pub fn trim(pad: usize) -> bool {
     let told = probe::begin(Call::Trim, [pad, 0]);
+    secure::release();
     if let Some(thread) = thread::current() {
         thread.flush();
     }

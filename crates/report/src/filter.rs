@@ -37,8 +37,20 @@ const COMPARISONS: [(&str, Comparison); 6] = [
     ("=", Comparison::Is),
 ];
 
-const BINS: [&str; 11] =
-    ["cache", "depot", "fast", "small", "unsorted", "large", "top", "mapping", "kernel", "place", "inbox"];
+const BINS: [&str; 12] = [
+    "cache",
+    "depot",
+    "fast",
+    "small",
+    "unsorted",
+    "large",
+    "top",
+    "mapping",
+    "kernel",
+    "place",
+    "inbox",
+    "quarantine",
+];
 
 /// Reads one expression.
 pub fn parse(text: &str) -> Result<Filter, String> {

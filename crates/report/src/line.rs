@@ -238,6 +238,7 @@ pub fn served(to: &mut Vec<u8>, call: &Call) {
             (Kind::Spill, to) => drop(parts.next().number(b).text(" to the ").text(to.name())),
             (Kind::Home, Outcome::ByInbox) => drop(parts.next().text("by inbox")),
             (Kind::FastPut, _) => drop(parts.next().text("fast[").number(a).text("] put")),
+            (Kind::Quarantine, _) => drop(parts.next().text("quarantine")),
             (Kind::Consolidate, _) => drop(parts.next().number(a).text(" fast chunks merged")),
             (Kind::MergePrev, Outcome::Merged) => drop(parts.next().text("merge prev ").number(b)),
             (Kind::MergeNext, Outcome::Merged) => drop(parts.next().text("merge next ").number(b)),

@@ -21,6 +21,7 @@ pub enum Path {
     ToBin,
     ToTop,
     ToInbox,
+    ToQuarantine,
     ToKept,
     ToKernel,
     Null,
@@ -28,7 +29,7 @@ pub enum Path {
 }
 
 impl Path {
-    pub const ALL: [Path; 20] = [
+    pub const ALL: [Path; 21] = [
         Path::Cache,
         Path::Depot,
         Path::Fast,
@@ -45,6 +46,7 @@ impl Path {
         Path::ToBin,
         Path::ToTop,
         Path::ToInbox,
+        Path::ToQuarantine,
         Path::ToKept,
         Path::ToKernel,
         Path::Null,
@@ -69,6 +71,7 @@ impl Path {
             Path::ToBin => "freed, merged, to a bin",
             Path::ToTop => "freed, merged, to the top",
             Path::ToInbox => "freed to another arena",
+            Path::ToQuarantine => "freed to the quarantine",
             Path::ToKept => "freed, mapping kept",
             Path::ToKernel => "freed to the kernel",
             Path::Null => "free(NULL)",
@@ -90,6 +93,7 @@ impl Path {
             Path::Kernel | Path::ToKernel => "kernel",
             Path::InPlace => "place",
             Path::ToInbox => "inbox",
+            Path::ToQuarantine => "quarantine",
             Path::Failed | Path::Null | Path::Other => "none",
         }
     }
@@ -151,6 +155,7 @@ fn freed(call: &Call) -> Path {
             (Kind::Null, _) => Path::Null,
             (Kind::Parked, _) => return Path::ToCache,
             (Kind::Put, Outcome::Taken) => Path::ToCache,
+            (Kind::Quarantine, _) => return Path::ToQuarantine,
             (Kind::Home, Outcome::ByInbox) => Path::ToInbox,
             (Kind::FastPut, _) => Path::ToFast,
             (Kind::Into, Outcome::ToTop) => Path::ToTop,

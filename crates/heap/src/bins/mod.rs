@@ -19,6 +19,7 @@ use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::list::{self, Link, Span};
 use crate::probe::{self, Kind, Outcome};
+use crate::secure;
 use crate::size::SMALL_MAX;
 use large::Large;
 use pages::{Pages, Past};
@@ -128,6 +129,7 @@ impl Bins {
             }
             self.pages.take(span, chunk)
         };
+        secure::clear::links(chunk);
         self.count -= 1;
         self.bytes -= chunk.size();
         past
@@ -160,13 +162,14 @@ impl Bins {
                     told(Outcome::Empty, looked);
                     return None;
                 }
-                let chunk = proven(self.unsorted.bk);
+                let chunk = proven(list::bk(&self.unsorted));
                 list::remove(span, link_of(chunk));
                 let look = |outcome| probe::step(Kind::Look, outcome, [chunk.address(), chunk.size(), 0]);
                 if chunk.size() == size {
                     look(Outcome::Taken);
                     told(Outcome::Taken, looked + 1);
                     self.pages.take(span, chunk);
+                    secure::clear::links(chunk);
                     self.count -= 1;
                     self.bytes -= size;
                     return Some(chunk);
