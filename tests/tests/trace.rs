@@ -3,7 +3,7 @@
 use heapglass_tests::cli::{Dir, heapglass};
 use heapglass_tests::{Door, Ran, compile, have, on_heapglass, run};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -447,4 +447,74 @@ fn a_reader_that_is_gone_before_the_start_is_nobodys_wait() {
     let mut command = on_heapglass(program("examples/c/first.c"), Door::Preload);
     let ran = run(command.env("HEAPGLASS", "events:/proc/1/fd/9999")).ok();
     assert!(ran.err.starts_with("heapglass: bad value "), "{ran:#?}");
+}
+
+/// May one process attach to another that isn't its child?
+fn may_attach() -> bool {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    heapglass_tests::cli::is_root() || matches!(scope.trim(), "" | "0")
+}
+
+#[test]
+fn a_running_process_is_attached_to_and_left_as_it_was() {
+    if cfg!(not(target_arch = "x86_64")) || !may_attach() {
+        return;
+    }
+    let dir = Dir::new("attach");
+    let mut program = on_heapglass(program("tests/trace/answers.c"), Door::Preload);
+    let mut program = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut to, mut from) = (program.stdin.take().unwrap(), BufReader::new(program.stdout.take().unwrap()));
+    let mut ask = |number: u32| {
+        writeln!(to, "{number}").unwrap();
+        let mut line = String::new();
+        from.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("made {number}\n"));
+    };
+    ask(100);
+    let maps = format!("/proc/{}/maps", program.id());
+    // Twice: it can be attached to again.
+    for round in 0..2 {
+        let file = dir.path().join(format!("trace{round}"));
+        // The program waits in read(2), which goes on when it was visited.
+        let mut trace = heapglass();
+        let mut trace = trace.args(["trace", "-o"]).arg(&file).args(["-p", &program.id().to_string()]).spawn().unwrap();
+        let begun = Instant::now();
+        let visits = || fs::read_to_string(&maps).unwrap().matches("heapglass-events").count();
+        while visits() <= round {
+            assert!(begun.elapsed() < Duration::from_secs(60), "not attached");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        ask(5000);
+        ask(3000);
+        let killed = Command::new("kill").args(["-TERM", &trace.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        assert_eq!(trace.wait().unwrap().code(), Some(0));
+        let (lines, end) = parse(&fs::read_to_string(&file).unwrap());
+        assert!(end.starts_with("+++ detached +++ ") && end.ends_with(" 0 events dropped"), "{end}");
+        // A thread turns to its facade at its next slow call; some go by before.
+        let made = lines.iter().filter(|line| line.call == "malloc(777)").count();
+        assert!((7000..=8000).contains(&made), "{made}");
+        ask(5000);
+    }
+    drop(to);
+    assert_eq!(program.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_cant_be_attached_to_is_said() {
+    if cfg!(not(target_arch = "x86_64")) || !may_attach() {
+        return;
+    }
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    // It is itself only once it has become the program.
+    std::thread::sleep(Duration::from_millis(200));
+    let ran = run(heapglass().args(["trace", "-p", &other.id().to_string()]));
+    assert_eq!(ran.code, Some(125), "{ran:#?}");
+    assert!(ran.err.contains("doesn't run on Heapglass"), "{ran:#?}");
+    assert_eq!(other.try_wait().unwrap(), None, "it runs on");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let ran = run(heapglass().args(["trace", "-p", "999999999"]));
+    assert!(ran.code == Some(125) && ran.err.contains("no such process"), "{ran:#?}");
 }

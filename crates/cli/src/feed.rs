@@ -193,7 +193,7 @@ fn wake(ring: &Ring) {
 }
 
 /// Does the process run? One that waits only to be reaped doesn't.
-fn lives(pid: u32) -> bool {
+pub fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold anything.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());

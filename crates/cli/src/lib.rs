@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+mod attach;
 mod bench;
 mod explain;
 mod exports;

@@ -4,13 +4,14 @@
 
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
-use crate::{find, program, run, script, supervise};
+use crate::{attach, feed, find, launch, program, run, script, supervise};
 use heapglass_event::record::Record;
 use heapglass_report::calls::{Call, Collector, Found};
 use heapglass_report::filter::{self, Comparison, Filter};
 use heapglass_report::line::{Style, Time, Writer};
 use heapglass_report::summary::Summary;
 use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Show each call of a program and what served it
@@ -75,8 +77,12 @@ pub struct Trace {
     #[arg(long)]
     lossy: bool,
 
+    /// A process that already runs on Heapglass; it goes on when the trace ends, by Ctrl-C or with it
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["words", "follow_forks"])]
+    pid: Option<i32>,
+
     /// The program, found as a shell finds it, and its arguments
-    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    #[arg(required_unless_present = "pid", num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
     words: Vec<OsString>,
 }
 
@@ -118,8 +124,13 @@ impl Trace {
             ..Scribe::default()
         };
         let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, draw: 0 };
+        if let Some(pid) = self.pid {
+            let (ended, mut scribe) = observe_running(pid, wishes, scribe)?;
+            scribe.finish(if ended { "the process ended" } else { "detached" });
+            return Ok(ExitCode::SUCCESS);
+        }
         let (ended, mut scribe) = observe(self.words, wishes, None, scribe)?;
-        scribe.finish(&ended);
+        scribe.finish(&how(&ended));
         Ok(ended.pass_on())
     }
 
@@ -174,25 +185,63 @@ pub fn observe_command<L: Listener>(
     settings: Option<OsString>,
     listener: L,
 ) -> Result<(supervise::Ended, L), Failure> {
-    let feed = Arc::new(Feed::create(wishes)?);
+    let reading = Reading::start(wishes, listener)?;
+    let feed = &reading.feed;
     command.env("HEAPGLASS", run::joined(settings.or_else(|| std::env::var_os("HEAPGLASS")), ",", feed.item()));
-    let has_ended = Arc::new(AtomicBool::new(false));
-    let (said, ready) = mpsc::channel();
-    let (theirs, over) = (feed.clone(), has_ended.clone());
-    // Signals are the parent's affair: a thread inherits which are blocked.
-    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|e| Failure::ours(e.to_string()))?;
-    let reader = std::thread::spawn(move || {
-        let is_ready = theirs.listen();
-        let goes_on = is_ready.is_ok();
-        let _ = said.send(is_ready);
-        if goes_on { read(&theirs, wishes, &over, listener) } else { listener }
-    });
-    before.thread_set_mask().map_err(|e| Failure::ours(e.to_string()))?;
-    ready.recv().map_err(|_| Failure::ours("the reader didn't start"))??;
     let ended = supervise::run_unbound(command).map_err(|e| Failure::refused(file, &e));
-    has_ended.store(true, Release);
-    let listener = reader.join().map_err(|_| Failure::ours("the reader failed"))?;
+    let listener = reading.end()?;
     Ok((ended?, listener))
+}
+
+/// Lets the listener hear what a running process tells, until that ends (`true`) or somebody ends the trace.
+fn observe_running<L: Listener>(pid: i32, wishes: Wishes, listener: L) -> Result<(bool, L), Failure> {
+    let refused = |e: nix::errno::Errno| Failure::ours(e.to_string());
+    let ending = SigSet::from_iter(launch::ENDING);
+    ending.thread_block().map_err(refused)?;
+    let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK).map_err(refused)?;
+    let reading = Reading::start(wishes, listener)?;
+    attach::tell(pid, &reading.feed.item().to_string_lossy())?;
+    let is_over = || matches!(signals.read_signal(), Ok(Some(_))) || reading.thread.is_finished();
+    while feed::lives(pid.cast_unsigned()) && !is_over() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let has_ended = !feed::lives(pid.cast_unsigned());
+    reading.feed.stop();
+    Ok((has_ended, reading.end()?))
+}
+
+/// The thread that reads, and what it reads from.
+struct Reading<L> {
+    feed: Arc<Feed>,
+    has_ended: Arc<AtomicBool>,
+    thread: JoinHandle<L>,
+}
+
+impl<L: Listener> Reading<L> {
+    fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
+        let feed = Arc::new(Feed::create(wishes)?);
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (said, ready) = mpsc::channel();
+        let (theirs, over) = (feed.clone(), has_ended.clone());
+        // Signals are the parent's affair: a thread inherits which are blocked.
+        let refused = |e: nix::errno::Errno| Failure::ours(e.to_string());
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(refused)?;
+        let thread = std::thread::spawn(move || {
+            let is_ready = theirs.listen();
+            let goes_on = is_ready.is_ok();
+            let _ = said.send(is_ready);
+            if goes_on { read(&theirs, wishes, &over, listener) } else { listener }
+        });
+        before.thread_set_mask().map_err(refused)?;
+        ready.recv().map_err(|_| Failure::ours("the reader didn't start"))??;
+        Ok(Reading { feed, has_ended, thread })
+    }
+
+    /// Nobody will tell anything more: reads what there is.
+    fn end(self) -> Result<L, Failure> {
+        self.has_ended.store(true, Release);
+        self.thread.join().map_err(|_| Failure::ours("the reader failed"))
+    }
 }
 
 /// Naps between two looks at rings in which nothing was: short at first, since a program that waits does so for us.
@@ -352,18 +401,17 @@ impl Scribe {
     }
 
     /// What stands at the end.
-    fn finish(&mut self, ended: &supervise::Ended) {
+    fn finish(&mut self, how: &str) {
         let rings: Vec<usize> = self.rings.keys().copied().collect();
         rings.into_iter().for_each(|ring| self.leave(ring));
         if self.counts_only {
             self.page.extend_from_slice(self.summary.table(&self.writer.clock).as_bytes());
         }
         if self.writer.style.bare {
-            self.page.extend_from_slice(format!("+++ {} +++\n", how(ended)).as_bytes());
+            self.page.extend_from_slice(format!("+++ {how} +++\n").as_bytes());
         } else {
             let (counts, lost) = (self.summary.counts(), self.lost);
-            self.page
-                .extend_from_slice(format!("+++ {} +++   {counts}, {lost} events dropped\n", how(ended)).as_bytes());
+            self.page.extend_from_slice(format!("+++ {how} +++   {counts}, {lost} events dropped\n").as_bytes());
         }
         self.lines.clear();
         self.write_page();

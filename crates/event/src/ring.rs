@@ -256,3 +256,145 @@ impl Ring {
         self.head.load(Acquire) == self.reader.tail.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::record::{Kind, Outcome};
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::vec::Vec;
+
+    /// A ring in memory that was never written to, as in a new file.
+    struct Fresh(*mut Ring);
+
+    impl Fresh {
+        fn new() -> Fresh {
+            // SAFETY: a ring's layout isn't empty.
+            Fresh(unsafe { alloc_zeroed(Layout::new::<Ring>()) }.cast())
+        }
+
+        fn ring(&self) -> &Ring {
+            // SAFETY: all zero is a ring.
+            unsafe { &*self.0 }
+        }
+    }
+
+    impl Drop for Fresh {
+        fn drop(&mut self) {
+            // SAFETY: allocated by `new`.
+            unsafe { dealloc(self.0.cast(), Layout::new::<Ring>()) }
+        }
+    }
+
+    fn record(number: u64) -> Record {
+        Record::new(Kind::Size, Outcome::Done, 0, [number as usize, 0, 0])
+    }
+
+    #[test]
+    fn what_is_written_is_read_once_and_in_order() {
+        let fresh = Fresh::new();
+        let ring = fresh.ring();
+        assert!(ring.take(1, 2) && !ring.take(1, 3));
+        let mut next = 0;
+        let mut expected = 0;
+        for batch in [1, RECORDS, 17, RECORDS - 1, RECORDS] {
+            for _ in 0..batch {
+                // SAFETY: this thread is the writer.
+                unsafe {
+                    assert!(ring.room(true) > 0);
+                    ring.write(record(next));
+                }
+                next += 1;
+            }
+            let mut seen = Vec::new();
+            assert!(!ring.read(usize::MAX, |record| seen.push(record.a)));
+            assert_eq!(seen, (expected..next).collect::<Vec<_>>());
+            expected = next;
+        }
+        assert!(ring.is_read());
+    }
+
+    #[test]
+    fn a_full_ring_has_room_again_when_some_was_read_and_its_writer_is_to_be_woken() {
+        let fresh = Fresh::new();
+        let ring = fresh.ring();
+        assert!(ring.take(1, 2));
+        for number in 0..RECORDS {
+            // SAFETY: this thread is the writer.
+            unsafe { ring.write(record(number)) };
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { ring.room(true) }, 0);
+        let (word, turn) = ring.announce_sleep();
+        assert!(ring.read(10, |_| {}), "the writer sleeps");
+        assert_ne!(word.load(Relaxed), turn, "it isn't to fall asleep now");
+        // SAFETY: as above.
+        assert_eq!(unsafe { (ring.room(false), ring.room(true)) }, (0, 10));
+        assert!(!ring.read(10, |_| {}), "it was woken");
+    }
+
+    #[test]
+    fn two_threads_lose_nothing() {
+        const COUNT: u64 = 100_000;
+        let fresh = Fresh::new();
+        let ring = fresh.ring();
+        assert!(ring.take(1, 2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..COUNT {
+                    // SAFETY: this thread is the only writer.
+                    unsafe {
+                        while ring.room(false) == 0 && ring.room(true) == 0 {
+                            std::thread::yield_now();
+                        }
+                        ring.write(record(number));
+                    }
+                }
+            });
+            let mut expected = 0;
+            while expected < COUNT {
+                ring.read(usize::MAX, |record| {
+                    assert_eq!(record.a, expected);
+                    expected += 1;
+                });
+                std::thread::yield_now();
+            }
+        });
+    }
+
+    #[test]
+    fn a_ring_goes_from_hand_to_hand() {
+        let fresh = Fresh::new();
+        let ring = fresh.ring();
+        assert!(ring.take(1, 2));
+        // SAFETY: this thread is the writer.
+        unsafe {
+            ring.set_phase(Phase::Telling);
+            ring.write(record(7));
+        }
+        ring.leave();
+        assert!(!ring.take(3, 4), "it isn't read yet");
+        ring.read(usize::MAX, |_| {});
+        ring.release();
+        assert!(ring.take(3, 4));
+        // SAFETY: as above.
+        assert_eq!(unsafe { (ring.phase(), ring.room(false)) }, (Phase::Outside, RECORDS));
+    }
+
+    #[test]
+    fn a_deserted_file_is_known_by_the_kernels_mark() {
+        #[repr(align(4096))]
+        struct Page([u32; CONTROL_BYTES / 4]);
+        let mut page = Page([0; CONTROL_BYTES / 4]);
+        // SAFETY: all zero is a control page.
+        let is_deserted = |page: &Page| unsafe { &*core::ptr::from_ref(page).cast::<Control>() }.is_deserted();
+        assert!(!is_deserted(&page));
+        let place = core::mem::offset_of!(Control, reader_word) / 4;
+        page.0[place] = 2048;
+        page.0[512] = 4711;
+        assert!(!is_deserted(&page));
+        page.0[512] |= OWNER_DIED;
+        assert!(is_deserted(&page));
+    }
+}

@@ -176,6 +176,10 @@ fn terminated(path: &[u8]) -> Option<[u8; 256]> {
 }
 
 /// `events:FILE`: tells each step of each call by a file that a reader made.
+pub fn tell_into(path: &[u8]) -> bool {
+    tell_into_file(path).is_ok()
+}
+
 fn tell_into_file(path: &[u8]) -> Result<(), Wrong> {
     let name = terminated(path).ok_or(Wrong::Value)?;
     // SAFETY: the name is shorter than its buffer, so a NUL follows.

@@ -236,7 +236,7 @@ fn free_slow(user: *mut u8, call: Call) {
     if probe::tells() {
         free_told(user, call);
     } else if !user.is_null() {
-        free_steps(thread::for_free(), user);
+        free_steps(thread::for_free(), user, false);
     }
 }
 
@@ -248,13 +248,13 @@ fn free_told(user: *mut u8, call: Call) {
     if user.is_null() {
         probe::step(Kind::Null, Outcome::Done, [0; 3]);
     } else {
-        free_steps(thread, user);
+        free_steps(thread, user, true);
     }
     probe::end(told, call, 0);
 }
 
 #[inline(always)]
-fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8) {
+fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8, is_told: bool) {
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 {
         // SAFETY: `usable` proves the chunk; its bytes are nobody's now.
@@ -275,7 +275,7 @@ fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8) {
         thread.look_for_strays();
     }
     // SAFETY: as above. Nothing but the look at the clock was in the way.
-    if was_due && !exact && unsafe { if is_observed { thread.park_observed(user) } else { thread.park(user) } } {
+    if was_due && !exact && unsafe { if is_told { thread.park_observed(user) } else { thread.park(user) } } {
         return;
     }
     let head = &mut thread.cache.head;

@@ -16,6 +16,11 @@ pub fn counters() -> &'static Counters {
     unsafe { &*PAGE.load(Relaxed) }
 }
 
+/// Does another process read what is counted?
+pub fn counts_for_others() -> bool {
+    !core::ptr::eq(PAGE.load(Relaxed), &raw const OWN)
+}
+
 /// Counts into another page from here on; what was counted so far moves along.
 ///
 /// # Safety

@@ -12,6 +12,7 @@
 use crate::arch;
 use crate::draw;
 use crate::free;
+use crate::kernel;
 use crate::policy::POLICY;
 use crate::probe::{Call, Kind, Outcome};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
@@ -89,6 +90,14 @@ pub unsafe fn begin_telling(path: *const u8) -> bool {
     true
 }
 
+/// Nobody listens any more: threads go back to their fast paths as they come by.
+fn end_telling() {
+    ON.store(false, Relaxed);
+    if !kernel::counts_for_others() {
+        POLICY.observed.store(false, Relaxed);
+    }
+}
+
 fn control() -> Option<&'static Control> {
     // SAFETY: null, or mapped for ever.
     unsafe { CONTROL.load(Acquire).as_ref() }
@@ -104,7 +113,7 @@ pub fn after_fork() {
     CALLS.store(0, Relaxed);
     set_own_ring(ptr::null());
     if control().is_none_or(|control| control.follows.load(Relaxed) == 0) {
-        ON.store(false, Relaxed);
+        end_telling();
     }
 }
 
@@ -136,6 +145,12 @@ fn ring() -> Option<&'static Ring> {
     unsafe { ring.as_ref() }
 }
 
+/// Is it a ring of this file, and not of one that an earlier reader made?
+fn is_of(control: &Control, ring: *const Ring) -> bool {
+    let start = ptr::from_ref(control) as usize;
+    (start..start + FILE_BYTES).contains(&(ring as usize))
+}
+
 /// A ring that nobody has; null where all are taken.
 fn take_ring(control: &'static Control) -> *const Ring {
     let (pid, tid) = (os::process_id(), os::thread_id());
@@ -153,7 +168,7 @@ fn take_ring(control: &'static Control) -> *const Ring {
 pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
     let Some(control) = control() else { return Told::No };
     if control.is_deserted() {
-        ON.store(false, Relaxed);
+        end_telling();
         return Told::No;
     }
     let now = arch::cycles() as usize;
@@ -190,7 +205,7 @@ fn ring_for_call(control: &'static Control) -> Option<&'static Ring> {
     let ring = match own_cell() {
         // SAFETY: the calling thread's own.
         Some(cell) => unsafe {
-            if (*cell).is_null() {
+            if !is_of(control, *cell) {
                 *cell = take_ring(control);
             }
             *cell
@@ -199,7 +214,7 @@ fn ring_for_call(control: &'static Control) -> Option<&'static Ring> {
             if !SHARING.lock(thread::owner()) {
                 return None;
             }
-            if SHARED.load(Relaxed).is_null() {
+            if !is_of(control, SHARED.load(Relaxed)) {
                 SHARED.store(take_ring(control).cast_mut(), Relaxed);
             }
             SHARED.load(Relaxed)
@@ -255,7 +270,9 @@ pub fn put(record: Record) {
             return;
         }
         if ring.room(false) == 0 && ring.room(true) == 0 && !wait(ring, control) {
-            ring.dropped.fetch_add(1, Relaxed);
+            if !control.is_deserted() {
+                ring.dropped.fetch_add(1, Relaxed);
+            }
             return;
         }
         ring.write(record);
@@ -267,7 +284,7 @@ pub fn put(record: Record) {
 fn wait(ring: &Ring, control: &Control) -> bool {
     loop {
         if control.is_deserted() {
-            ON.store(false, Relaxed);
+            end_telling();
             return false;
         }
         if control.lossy.load(Relaxed) != 0 {
