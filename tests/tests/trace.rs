@@ -120,7 +120,7 @@ fn fixed(mut command: Command, settings: &str) -> Command {
         };
     }
     command.env_clear();
-    // Decay goes by the clock.
+    // Decay goes by the clock, and samples by chance unless they have a seed.
     wrapped.env("HEAPGLASS", settings);
     wrapped
 }
@@ -135,7 +135,9 @@ fn a_traced_program_gets_the_same_addresses() {
     let runs: [(&str, &[&str]); 4] =
         [(&steps, &["100000", "1"]), (&steps, &["100000", "4"]), (&examples[0], &[]), (&examples[1], &[])];
     for (program, words) in runs {
-        for settings in ["decay:-1", "decay:-1,tcache:0", "decay:-1,park:0"] {
+        for settings in
+            ["decay:-1,guard:0", "decay:-1,tcache:0", "decay:-1,park:0,guard:0", "decay:-1,guard:1000,guard_seed:3"]
+        {
             let mut alone = on_heapglass(program, Door::Preload);
             alone.args(words);
             let alone = run(&mut fixed(alone, settings)).ok();
@@ -188,7 +190,7 @@ fn a_traced_program_makes_the_same_system_calls() {
                 };
             }
             command.env_clear();
-            strace.env("HEAPGLASS", "decay:-1");
+            strace.env("HEAPGLASS", "decay:-1,guard:0");
             run(&mut strace).ok();
             memory_calls(&logs, &program)
         };

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bench;
+mod crash;
 mod explain;
 mod exports;
 mod failure;
@@ -15,6 +16,7 @@ mod launch;
 mod program;
 pub mod readers;
 mod run;
+mod scratch;
 mod script;
 mod shell;
 mod stats;

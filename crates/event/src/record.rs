@@ -125,6 +125,10 @@ numbered! {
         /// The thresholds rise. a: mmap threshold; b: trim threshold.
         Rise = 51 "thresholds",
 
+        /// A guarded sample. `Made`: it stands between inaccessible pages. `Kept`: it is freed, and stays inaccessible. a: the user
+        /// pointer; b: bytes.
+        Sample = 52 "guarded sample",
+
         // realloc and the aligned family.
         /// The chunk serves the new request as it is. a: its bytes; b: bytes needed.
         Stays = 60 "stays",

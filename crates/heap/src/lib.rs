@@ -10,7 +10,7 @@
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
-//! 9. `secure`: quarantine, canaries, guards, for those who want them.
+//! 9. `guard`: allocations that stand between inaccessible pages. `secure`: quarantine, canaries, guards, for those who want them.
 //! 10. `check`, `stats`, `fork`, `config`, `policy`, `line`, `die`: what else an allocator needs.
 //! 11. `probe`, `tell`, `draw`: the seam, by which all of it says what it does.
 //!
@@ -50,6 +50,8 @@ pub mod fork;
 #[cfg(not(loom))]
 pub mod free;
 #[cfg(not(loom))]
+pub mod guard;
+#[cfg(not(loom))]
 pub mod kernel;
 #[cfg(not(loom))]
 pub mod line;
@@ -73,6 +75,8 @@ pub mod realloc;
 pub mod refill;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+pub mod report;
 #[cfg(not(loom))]
 pub mod secure;
 #[cfg(not(loom))]

@@ -121,6 +121,8 @@ fn sentence(step: &Record, is_merged: bool) -> Option<(u32, &'static str, String
         (Kind::Home, Outcome::ByInbox) => (4, format!("{a:#x}: its arena is busy, so by its inbox")),
         (Kind::Home, _) => (4, format!("{a:#x} of {b} bytes goes home to arena {n}")),
         (Kind::FastPut, _) => (5, format!("{a} bytes: {b:#x} becomes the first; nothing is merged")),
+        (Kind::Sample, Outcome::Made) => (2, format!("{a:#x} stands alone, between inaccessible pages")),
+        (Kind::Sample, _) => (3, format!("{a:#x}, a guarded sample: its pages are inaccessible now")),
         (Kind::Quarantine, _) => (4, format!("{a:#x} of {b} bytes waits in quarantine")),
         (Kind::Consolidate, _) => (0, format!("{}, {b} bytes, in fast bins: merged", many(a, "chunk"))),
         (Kind::MergePrev, Outcome::Merged) => (6, format!("P is clear: {a:#x} of {b} bytes is free; merged, {c}")),

@@ -37,7 +37,7 @@ const COMPARISONS: [(&str, Comparison); 6] = [
     ("=", Comparison::Is),
 ];
 
-const BINS: [&str; 12] = [
+const BINS: [&str; 13] = [
     "cache",
     "depot",
     "fast",
@@ -50,6 +50,7 @@ const BINS: [&str; 12] = [
     "place",
     "inbox",
     "quarantine",
+    "sample",
 ];
 
 /// Reads one expression.

@@ -238,6 +238,8 @@ pub fn served(to: &mut Vec<u8>, call: &Call) {
             (Kind::Spill, to) => drop(parts.next().number(b).text(" to the ").text(to.name())),
             (Kind::Home, Outcome::ByInbox) => drop(parts.next().text("by inbox")),
             (Kind::FastPut, _) => drop(parts.next().text("fast[").number(a).text("] put")),
+            (Kind::Sample, Outcome::Made) => drop(parts.next().text("guarded sample")),
+            (Kind::Sample, _) => drop(parts.next().text("guarded sample, inaccessible now")),
             (Kind::Quarantine, _) => drop(parts.next().text("quarantine")),
             (Kind::Consolidate, _) => drop(parts.next().number(a).text(" fast chunks merged")),
             (Kind::MergePrev, Outcome::Merged) => drop(parts.next().text("merge prev ").number(b)),

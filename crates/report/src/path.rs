@@ -22,6 +22,7 @@ pub enum Path {
     ToTop,
     ToInbox,
     ToQuarantine,
+    Sample,
     ToKept,
     ToKernel,
     Null,
@@ -29,7 +30,7 @@ pub enum Path {
 }
 
 impl Path {
-    pub const ALL: [Path; 21] = [
+    pub const ALL: [Path; 22] = [
         Path::Cache,
         Path::Depot,
         Path::Fast,
@@ -47,6 +48,7 @@ impl Path {
         Path::ToTop,
         Path::ToInbox,
         Path::ToQuarantine,
+        Path::Sample,
         Path::ToKept,
         Path::ToKernel,
         Path::Null,
@@ -72,6 +74,7 @@ impl Path {
             Path::ToTop => "freed, merged, to the top",
             Path::ToInbox => "freed to another arena",
             Path::ToQuarantine => "freed to the quarantine",
+            Path::Sample => "guarded sample",
             Path::ToKept => "freed, mapping kept",
             Path::ToKernel => "freed to the kernel",
             Path::Null => "free(NULL)",
@@ -94,6 +97,7 @@ impl Path {
             Path::InPlace => "place",
             Path::ToInbox => "inbox",
             Path::ToQuarantine => "quarantine",
+            Path::Sample => "sample",
             Path::Failed | Path::Null | Path::Other => "none",
         }
     }
@@ -124,6 +128,7 @@ fn taken(call: &Call) -> Path {
                 grew = true;
                 continue;
             }
+            (Kind::Sample, _) => Path::Sample,
             (Kind::Refill, Outcome::FromDepot | Outcome::FromSpare) => Path::Depot,
             (Kind::Cache, Outcome::Taken) => Path::Cache,
             (Kind::Fast, Outcome::Taken) => Path::Fast,
@@ -155,6 +160,7 @@ fn freed(call: &Call) -> Path {
             (Kind::Null, _) => Path::Null,
             (Kind::Parked, _) => return Path::ToCache,
             (Kind::Put, Outcome::Taken) => Path::ToCache,
+            (Kind::Sample, _) => return Path::Sample,
             (Kind::Quarantine, _) => return Path::ToQuarantine,
             (Kind::Home, Outcome::ByInbox) => Path::ToInbox,
             (Kind::FastPut, _) => Path::ToFast,
