@@ -11,6 +11,10 @@ extern "C" {
  * standard error, a line each. Takes the locks of the allocator one arena at a time, so it may run beside other threads. */
 int heapglass_check(void);
 
+/* Begins to tell each step of each call of malloc's family in a file that a reader made. For `heapglass trace -p`, which makes a
+ * running program call it. Returns 0, or -1 where the file isn't such a one. Safe in a signal handler. */
+int heapglass_tell(const char *file);
+
 #ifdef __cplusplus
 }
 #endif

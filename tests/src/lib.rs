@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod hang;
+pub mod session;
 pub mod strace;
 
 use std::ffi::OsStr;

@@ -2,61 +2,18 @@
 //! has the keys that the allocator reads, the lines for Rust are those of the example, the code map has every file, and the
 //! tests that are named exist.
 //!
-//! A block marked `console` is a session: lines that begin with `$ ` are commands, run at the root one after the other, the
-//! lines below each are its output and what it says on standard error. Only what differs from run to run may differ.
+//! `LEARN.md`'s sessions too. What a session is, and how its output is written anew, stands in `tests/src/session.rs`.
 
-use heapglass_tests::{built, have, root, run};
+use heapglass_tests::session::{self, text};
+use heapglass_tests::{have, root, run};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-fn text(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
 /// The fenced blocks of the README with this mark.
 fn blocks(mark: &str) -> Vec<String> {
-    let readme = text("README.md");
-    let opening = format!("```{mark}\n");
-    readme.split(opening.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap().to_string()).collect()
-}
-
-/// Every number behind one of the words that go before addresses and ids becomes `N`.
-fn masked(line: &str) -> String {
-    let mut line = line.to_string();
-    for (word, is_digit) in [
-        ("0x", (|c| c.is_ascii_hexdigit()) as fn(char) -> bool),
-        ("[thread ", |c| c.is_ascii_digit()),
-        (", process ", |c| c.is_ascii_digit()),
-    ] {
-        let mut parts = line.split(word);
-        let mut out = parts.next().unwrap().to_string();
-        for part in parts {
-            let rest = part.trim_start_matches(is_digit);
-            out.push_str(word);
-            out.push_str(if rest.len() < part.len() { "N" } else { "" });
-            out.push_str(rest);
-        }
-        line = out;
-    }
-    line
-}
-
-/// Commands of a session with their expected output.
-fn session(block: &str) -> Vec<(String, String)> {
-    let mut commands: Vec<(String, String)> = Vec::new();
-    for line in block.lines() {
-        match line.strip_prefix("$ ") {
-            Some(command) => commands.push((command.to_string(), String::new())),
-            None => {
-                let (_, output) = commands.last_mut().expect("a session begins with a command");
-                output.push_str(&masked(line));
-                output.push('\n');
-            }
-        }
-    }
-    commands
+    session::blocks("README.md", mark)
 }
 
 #[test]
@@ -64,31 +21,25 @@ fn commands_give_the_output_below_them() {
     if !have("gcc") || !have("g++") {
         return;
     }
-    let target = built("libheapglass.so").parent().unwrap().to_str().unwrap().to_string();
-    let sessions = blocks("console");
-    assert!(sessions.len() >= 6, "the blocks were not found");
-    let mut programs = BTreeSet::new();
-    for (command, expected) in sessions.iter().flat_map(|block| session(block)) {
-        let mut shell = Command::new("sh");
-        for variable in ["LD_PRELOAD", "HEAPGLASS"] {
-            shell.env_remove(variable);
-        }
-        let here = command.replace("$PWD/target/release", &target).replace("target/release", &target);
-        let ran = run(shell.current_dir(root()).arg("-c").arg(format!("{{ {here}; }} 2>&1")));
-        // What some shells say of a child that ended by a signal is not the program's.
-        let said: String =
-            ran.out.lines().filter(|line| !line.starts_with("Aborted")).map(|line| masked(line) + "\n").collect();
-        assert_eq!(said, expected, "$ {command}");
-        if let Some((_, out)) = command.split_once(" -o ") {
-            programs.insert(out.split(' ').next().unwrap().to_string());
-        }
-    }
+    assert!(blocks("console").len() >= 6, "the blocks were not found");
+    let programs = session::check("README.md");
     // What was only linked above must also run, on Heapglass and without any preload.
     for program in programs.iter().filter(|name| name.ends_with("-linked") || name.ends_with("-shared")) {
         let ran = run(Command::new(root().join(program)).env("HEAPGLASS", "bogus_key:1")).ok();
         assert!(!ran.out.is_empty() && ran.err.contains("bogus_key"), "{program}: {ran:#?}");
     }
     for program in programs {
+        fs::remove_file(root().join(program)).unwrap();
+    }
+}
+
+#[test]
+fn the_lessons_give_the_output_below_them() {
+    if !have("gcc") {
+        return;
+    }
+    assert!(session::blocks("LEARN.md", "console").len() >= 6, "the blocks were not found");
+    for program in session::check("LEARN.md") {
         fs::remove_file(root().join(program)).unwrap();
     }
 }

@@ -170,7 +170,8 @@ fn sized_delete_passed_wrong_sizes_of_the_same_doubling() {
     for (made, freed) in WRONG {
         for kind in ["object", "array"] {
             for warm in ["0", "1"] {
-                stopped("sized_delete.cc", &[made, freed, kind, warm], &[], "operator delete(@)");
+                let called = if kind == "array" { "operator delete[](@)" } else { "operator delete(@)" };
+                stopped("sized_delete.cc", &[made, freed, kind, warm], &[], called);
             }
         }
     }

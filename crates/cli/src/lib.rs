@@ -3,11 +3,15 @@
 
 #![deny(unsafe_code)]
 
+mod attach;
 mod bench;
 mod crash;
+mod explain;
 mod exports;
 mod failure;
+mod feed;
 mod find;
+pub mod hand;
 mod launch;
 mod program;
 pub mod readers;
@@ -18,6 +22,7 @@ mod shell;
 mod stats;
 mod suite;
 mod supervise;
+mod trace;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -41,6 +46,8 @@ struct Heapglass {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Trace(Box<trace::Trace>),
+    Explain(explain::Explain),
     Bench(Box<bench::Bench>),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
@@ -65,6 +72,8 @@ pub fn main() -> ExitCode {
     };
     let done = match parsed.command {
         Command::Run(run) => run.carry_out(),
+        Command::Trace(trace) => trace.carry_out(),
+        Command::Explain(explain) => explain.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };

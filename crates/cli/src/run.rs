@@ -9,15 +9,16 @@
 //! | `LD_PRELOAD` | `ENTRY` or `ENTRY:what was there before` | always |
 //! | `HEAPGLASS` | what was there before, and `park:0,report:FILE` | with `--explain-crash` |
 //! | `HEAPGLASS` | what was there before, and `stats:FILE` | with `--stats` |
+//! | `HEAPGLASS` | what was there before, and `events:FILE` | by `heapglass trace` and `explain` |
 //! | `HEAPGLASS_PRELOADED` | `ENTRY`, byte for byte | without `-f` |
 //!
 //! ENTRY is the absolute path of the library, without spaces and colons; FILE is the absolute path of a file of at least
-//! `COUNTERS_BYTES` zeros, shorter than 255 bytes, without commas and colons.
+//! `COUNTERS_BYTES` zeros, shorter than 255 bytes, without commas and colons; for `events:` it is one that `feed` made.
 //!
 //! Where `HEAPGLASS_PRELOADED` is set, the constructor (after it has read `HEAPGLASS`), in place in the strings of `environ`:
 //! 1. takes the first entry of `LD_PRELOAD` that equals ENTRY out of it, with the colon (or space) that set it apart; an
 //!    `LD_PRELOAD` that becomes empty is removed from `environ`;
-//! 2. takes the last item of `HEAPGLASS` out if that starts with `stats:`, with the comma before it; then the last if that
+//! 2. takes the last item of `HEAPGLASS` out if that starts with `stats:` or `events:`, with the comma before it; then the last if that
 //!    starts with `report:`, and with that a `park:` before it; a `HEAPGLASS` that becomes empty is removed;
 //! 3. removes `HEAPGLASS_PRELOADED`.
 //!
@@ -104,7 +105,7 @@ impl Run {
     }
 }
 
-fn preload(command: &mut Command, library: &Path, follow_forks: bool) {
+pub fn preload(command: &mut Command, library: &Path, follow_forks: bool) {
     let entry = library.as_os_str();
     let mut list = entry.to_owned();
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|list| !list.is_empty()) {
@@ -117,7 +118,7 @@ fn preload(command: &mut Command, library: &Path, follow_forks: bool) {
     };
 }
 
-fn joined(before: Option<OsString>, separator: &str, last: impl AsRef<OsStr>) -> OsString {
+pub fn joined(before: Option<OsString>, separator: &str, last: impl AsRef<OsStr>) -> OsString {
     let mut list = before.unwrap_or_default();
     if !list.is_empty() {
         list.push(separator);

@@ -51,7 +51,16 @@ pub enum How {
 }
 
 /// Starts the program and waits for its end. An error is that of exec.
-pub fn run(mut command: Command) -> io::Result<Ended> {
+pub fn run(command: Command) -> io::Result<Ended> {
+    start(command, true)
+}
+
+/// As `run`, but the program goes on if this process is killed.
+pub fn run_unbound(command: Command) -> io::Result<Ended> {
+    start(command, false)
+}
+
+fn start(mut command: Command, is_bound: bool) -> io::Result<Ended> {
     let handled = HANDLED.into_iter().collect::<SigSet>();
     // Blocked, not handled: what the caller had set to be ignored is still ignored in the program.
     let before = handled.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
@@ -63,7 +72,9 @@ pub fn run(mut command: Command) -> io::Result<Ended> {
         unsafe { signal(Signal::SIGCHLD, child_signal) }?;
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
         // Whoever kills us by force means the program.
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if is_bound {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+        }
         Ok(())
     };
     // SAFETY: `restore` makes system calls only.

@@ -3,7 +3,12 @@
 //! `Counters` is the page that a running program fills when it was started with `HEAPGLASS=stats:FILE`: the allocator maps
 //! FILE shared and counts into it, so the figures outlive the program however it ends. Every field is its own relaxed
 //! atomic; a reader sees each figure whole, but not all of them at one instant.
+//!
+//! `record` says what the allocator tells of each call, and `ring` where a reader finds it.
 #![no_std]
+
+pub mod record;
+pub mod ring;
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 

@@ -5,6 +5,7 @@ use crate::bytes::Bytes;
 use heapglass_heap::chunk::SECRET;
 use heapglass_heap::guard::Sampler;
 use heapglass_heap::policy::{MMAP_THRESHOLD, POLICY};
+use heapglass_heap::probe::Call;
 use heapglass_heap::size::ALIGN;
 use heapglass_heap::{aligned, check, free, malloc, mapped, realloc, thread, trim};
 use std::sync::atomic::Ordering::Relaxed;
@@ -54,7 +55,7 @@ impl Held {
         // SAFETY: live, and given up.
         unsafe {
             match sized {
-                true => free::free_sized("free_sized", self.user as *mut u8, self.request),
+                true => free::free_sized(Call::FreeSized, self.user as *mut u8, self.request),
                 false => free::free(self.user as *mut u8),
             }
         }

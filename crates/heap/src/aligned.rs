@@ -4,7 +4,7 @@ use crate::cache;
 use crate::malloc::{self, no_memory};
 use crate::mapped;
 use crate::policy::POLICY;
-use crate::probe::{self, Call};
+use crate::probe::{self, Call, Kind, Outcome};
 use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -12,8 +12,20 @@ use crate::thread;
 
 /// At least `request` bytes at a multiple of `align`, a power of two; null where there are none.
 pub fn allocate(align: usize, request: usize) -> *mut u8 {
+    allocate_by(Call::Memalign, align, request)
+}
+
+/// As `allocate`, for a function of another name.
+pub fn allocate_by(call: Call, align: usize, request: usize) -> *mut u8 {
+    let told = probe::begin(call, [align, request]);
+    let user = take(call, align, request);
+    probe::end(told, call, user as usize);
+    user
+}
+
+fn take(call: Call, align: usize, request: usize) -> *mut u8 {
     if align <= ALIGN {
-        return match malloc::allocate(request, Call::Aligned) {
+        return match malloc::allocate(request, call) {
             Some(allocated) => allocated.user,
             None => core::ptr::null_mut(),
         };
@@ -29,13 +41,16 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
         sample = thread.sample(request, align);
     }
     let user = match sample {
-        Some(made) => made.user as *mut u8,
+        Some(made) => {
+            probe::step(Kind::Sample, Outcome::Made, [made.user, request, 0]);
+            made.user as *mut u8
+        }
         None => fresh(align, request),
     };
     if user.is_null() {
         return user;
     }
-    probe::allocated(Call::Aligned, || crate::free::length(user as usize));
+    probe::allocated(call, || crate::free::length(user as usize));
     user
 }
 
@@ -52,7 +67,10 @@ fn fresh(align: usize, request: usize) -> *mut u8 {
 /// A chunk, and whether it is known to be zero.
 fn steps(align: usize, request: usize) -> Option<(*mut u8, bool)> {
     let with_space = request.saturating_add(align);
-    let maps = with_space >= POLICY.mmap_threshold.load(Relaxed);
+    let threshold = POLICY.mmap_threshold.load(Relaxed);
+    let maps = with_space >= threshold;
+    let side = if maps { Outcome::Above } else { Outcome::Below };
+    probe::step(Kind::Threshold, side, [with_space, threshold, 0]);
     if maps && let Some(made) = mapped::allocate(request, align) {
         return Some((made.user as *mut u8, made.zero));
     }
@@ -73,6 +91,11 @@ fn steps(align: usize, request: usize) -> Option<(*mut u8, bool)> {
 
 /// As `allocate`, setting `errno` where it fails.
 pub fn allocate_or_errno(align: usize, request: usize) -> *mut u8 {
-    let user = allocate(align, request);
+    allocate_by_or_errno(Call::Memalign, align, request)
+}
+
+/// As `allocate_by`, setting `errno` where it fails.
+pub fn allocate_by_or_errno(call: Call, align: usize, request: usize) -> *mut u8 {
+    let user = allocate_by(call, align, request);
     if user.is_null() { no_memory() } else { user }
 }

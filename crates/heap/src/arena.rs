@@ -10,6 +10,7 @@ use crate::kernel;
 use crate::magazine::{self, Magazine, proven};
 use crate::meta;
 use crate::policy::POLICY;
+use crate::probe::{self, Kind, Outcome};
 use crate::region;
 use crate::size::{HEADER, MAX_CHUNK};
 use crate::store::Store;
@@ -75,6 +76,12 @@ impl Arena {
         Arena { lock: Lock::new(), seats: Seats::new(), inbox: Inbox::new(), store: UnsafeCell::new(Store::unset()) }
     }
 
+    /// It never changes once the arena is made.
+    pub fn number(&self) -> usize {
+        // SAFETY: as above, so it may be read without the lock.
+        unsafe { (*self.store.get()).arena }
+    }
+
     /// Locks the arena, and takes in what lies in its inbox. `None` where this thread has it locked already.
     pub fn lock(&'static self, me: Owner) -> Option<Guard> {
         self.lock.lock(me).then(|| self.locked())
@@ -85,8 +92,16 @@ impl Arena {
         self.lock.try_lock(me).then(|| self.locked())
     }
 
+    /// Looks at the store under the lock, and leaves what is in the inbox where it is.
+    pub fn look(&'static self, me: Owner, look: impl FnOnce(&mut Store)) {
+        if self.lock.lock(me) {
+            look(&mut Guard { arena: self });
+        }
+    }
+
     fn locked(&'static self) -> Guard {
         let mut guard = Guard { arena: self };
+        probe::step_of(Kind::Arena, Outcome::Locked, self.number(), [0; 3]);
         let mut magazine = self.inbox.take_all();
         while !magazine.is_null() {
             // SAFETY: what came out of the inbox is ours, and its chunks are this arena's.
@@ -277,9 +292,11 @@ pub fn send_home(chunk: Chunk, size: usize, own: Option<&'static Arena>, me: Own
     let is_own = own.is_some_and(|own| core::ptr::eq(own, home));
     let guard = if is_own { home.lock(me) } else { home.try_lock(me) };
     if let Some(mut guard) = guard {
+        probe::step_of(Kind::Home, Outcome::Locked, home.number(), [chunk.user(), size, 0]);
         guard.give(chunk, size);
         return;
     }
+    probe::step(Kind::Home, Outcome::ByInbox, [chunk.user(), size, 0]);
     let magazine = magazine::take(0);
     if magazine.is_null() {
         // No memory for an envelope: then wait after all. A signal handler on top of the lock's owner leaks the chunk.

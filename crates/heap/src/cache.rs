@@ -342,7 +342,16 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
 /// The pointer is the caller's to free.
 #[inline(always)]
 pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
-    let head = arch::word();
+    // SAFETY: the word is this thread's.
+    unsafe { push_sized_in(arch::word(), user, request) }
+}
+
+/// As `push_sized`, in a given head.
+///
+/// # Safety
+/// The head is the calling thread's, the pointer the caller's to free.
+#[inline(always)]
+pub unsafe fn push_sized_in(head: *mut Head, user: *mut u8, request: usize) -> bool {
     // SAFETY: as in `park_in`.
     unsafe {
         let [newer, older] = (*head).parked;

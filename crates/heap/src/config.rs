@@ -8,6 +8,7 @@ use crate::policy::{POLICY, Thp};
 use crate::report;
 use crate::secure;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::tell;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use heapglass_os as os;
 
@@ -97,6 +98,7 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"tcache" => POLICY.classic.store(!switch(value)?, Relaxed),
         b"park" => POLICY.park.store(switch(value)?, Relaxed),
         b"stats" => return count_into_file(value),
+        b"events" => return tell_into_file(value),
         b"arena_max" => POLICY.set_arena_max(bytes(value)?),
         b"mmap_threshold" => return POLICY.set_mmap_threshold(bytes(value)?).then_some(()).ok_or(Wrong::Value),
         b"mmap_max" => POLICY.set_mmap_max(bytes(value)?),
@@ -170,14 +172,29 @@ fn number(value: &[u8]) -> Option<usize> {
     value.checked_mul(unit)
 }
 
+/// A path, with a NUL behind it.
+fn terminated(path: &[u8]) -> Option<[u8; 256]> {
+    let mut name = [0u8; 256];
+    let room = name.get_mut(..path.len()).filter(|_| !path.is_empty() && path.len() < 255)?;
+    room.iter_mut().zip(path).for_each(|(to, &from)| *to = from);
+    Some(name)
+}
+
+/// `events:FILE`: tells each step of each call by a file that a reader made.
+pub fn tell_into(path: &[u8]) -> bool {
+    tell_into_file(path).is_ok()
+}
+
+fn tell_into_file(path: &[u8]) -> Result<(), Wrong> {
+    let name = terminated(path).ok_or(Wrong::Value)?;
+    // SAFETY: the name is shorter than its buffer, so a NUL follows.
+    unsafe { tell::begin_telling(name.as_ptr()) }.then_some(()).ok_or(Wrong::Value)
+}
+
 /// `stats:FILE`: counts into the first page of a file, where another process reads it. The first process to take the page
 /// owns it; a program that replaced itself takes it anew.
 fn count_into_file(path: &[u8]) -> Result<(), Wrong> {
-    let mut name = [0u8; 256];
-    let Some(room) = name.get_mut(..path.len()).filter(|_| !path.is_empty() && path.len() < 255) else {
-        return Err(Wrong::Value);
-    };
-    room.iter_mut().zip(path).for_each(|(to, &from)| *to = from);
+    let name = terminated(path).ok_or(Wrong::Value)?;
     // SAFETY: the name is shorter than its buffer, so a NUL follows.
     let file = unsafe { os::open(name.as_ptr()) }.map_err(|_| Wrong::Value)?;
     // Touching a mapping behind its file's end would be the program's end.

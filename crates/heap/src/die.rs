@@ -1,7 +1,9 @@
 //! The one line before the end: what was found, where, in which state the chunk is, and how to see more.
 
 use crate::chunk::{Chunk, State};
+use crate::draw;
 use crate::line::Line;
+use crate::probe::{self, Kind, Outcome};
 
 pub fn place(state: State) -> &'static str {
     match state {
@@ -20,6 +22,8 @@ pub fn place(state: State) -> &'static str {
 #[cold]
 pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
     let chunk = Chunk::from_user(user);
+    let size = if state.is_some() { chunk.size() } else { 0 };
+    probe::step(Kind::Fault, state.map_or(Outcome::Broken, draw::name_of), [user, size, 0]);
     let line = Line::new().text(call).text("(").hex(user).text("): ");
     match state {
         Some(State::Cached | State::Quarantined | State::Fast | State::Free) => line

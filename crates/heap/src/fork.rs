@@ -23,6 +23,7 @@ use crate::policy::POLICY;
 use crate::secure;
 use crate::sync::atomic::{AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
+use crate::tell;
 use crate::thread::{self, Thread};
 
 /// The locks beside the arenas': taken first, and last.
@@ -138,6 +139,7 @@ pub extern "C" fn child() {
     if POLICY.observed.load(Relaxed) {
         kernel::count_privately();
     }
+    tell::after_fork();
     decay::reset();
     Thread::after_fork(thread::existing());
     secure::after_fork();

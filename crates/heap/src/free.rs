@@ -9,7 +9,7 @@ use crate::die;
 use crate::guard;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
-use crate::probe;
+use crate::probe::{self, Call, Kind, Outcome};
 use crate::region;
 use crate::secure;
 use crate::size::*;
@@ -24,8 +24,18 @@ use core::ptr;
 #[inline(always)]
 pub unsafe fn free(user: *mut u8) {
     // SAFETY: as the caller promises.
+    unsafe { free_by(Call::Free, user) }
+}
+
+/// As `free`, for a function of another name.
+///
+/// # Safety
+/// As `free`.
+#[inline(always)]
+pub unsafe fn free_by(call: Call, user: *mut u8) {
+    // SAFETY: as the caller promises.
     if !unsafe { cache::park(user) } {
-        free_slow(user);
+        free_slow(user, call);
     }
 }
 
@@ -35,30 +45,56 @@ pub unsafe fn free(user: *mut u8) {
 /// # Safety
 /// As `free`.
 #[inline(always)]
-pub unsafe fn free_sized(call: &'static str, user: *mut u8, size: usize) {
+pub unsafe fn free_sized(call: Call, user: *mut u8, size: usize) {
     // SAFETY: as the caller promises.
     if !unsafe { cache::push_sized(user, size) } {
-        free_sized_slow(call, user, size);
+        free_sized_slow(user, size, call);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn free_sized_slow(call: &'static str, user: *mut u8, size: usize) {
+fn free_sized_slow(user: *mut u8, size: usize, call: Call) {
     if user.is_null() {
-        return;
+        return free_slow(user, call);
     }
+    let told = probe::begin(call, [user as usize, size]);
+    // SAFETY: the thread's own head, and as the caller of `free_sized` promises. Observed, the fast path's very steps come
+    // first.
+    let pushed = thread::observed().is_some_and(|head| unsafe { push_sized_observed(head, user, size) });
+    if !pushed {
+        free_checked(call, user, size);
+    }
+    probe::end(told, call, 0);
+}
+
+/// # Safety
+/// As `cache::push_sized_in`.
+unsafe fn push_sized_observed(head: *mut cache::Head, user: *mut u8, size: usize) -> bool {
+    // SAFETY: as the caller promises; the head is the one of the record.
+    unsafe {
+        let before = (*(*head).thread).cached_for(size);
+        let pushed = cache::push_sized_in(head, user, size);
+        if pushed {
+            probe::step(Kind::Put, Outcome::Taken, [rounded(size), before, user as usize]);
+            probe::freed(|| rounded(size));
+        }
+        pushed
+    }
+}
+
+fn free_checked(call: Call, user: *mut u8, size: usize) {
     let chunk = Chunk::from_user(user as usize);
     let is_right = || home_of(user as usize).is_some() && chunk.is(State::Live) && could_be(size, chunk.size());
     if !thread::is_on_fast_path() || !is_right() {
-        check_size(call, user, size);
+        check_size(call.name(), user, size);
         // A guarded sample isn't parked here, so that it is known who freed it.
         if guard::holds(user as usize) {
-            return free_slow(user);
+            return free_slow(user, call);
         }
     }
     // SAFETY: as the caller of `free_sized` promises.
-    unsafe { free(user) }
+    unsafe { free_by(call, user) }
 }
 
 /// Could a chunk of this many bytes have been made for a request of `size`? It may be longer than the request needs by a
@@ -208,16 +244,35 @@ fn report_not_live(call: &'static str, user: usize) -> ! {
 
 #[cold]
 #[inline(never)]
-fn free_slow(user: *mut u8) {
+fn free_slow(user: *mut u8, call: Call) {
+    if probe::tells() {
+        return free_told(user, call);
+    }
     // SAFETY: the word points at a head, and its thread, where it has one, is the calling thread's own record.
     let (until_look, thread) = unsafe { ((*arch::word()).until_look, (*arch::word()).thread.as_mut()) };
-    if until_look == 0 && thread.is_some_and(|thread| look(thread, user)) {
+    if until_look == 0 && thread.is_some_and(|thread| look(thread, user, false)) {
         return;
     }
+    if !user.is_null() {
+        free_steps(thread::for_free(), user, false);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_told(user: *mut u8, call: Call) {
+    let thread = if user.is_null() { None } else { thread::for_free() };
+    let told = probe::begin(call, [user as usize, 0]);
     if user.is_null() {
-        return;
+        probe::step(Kind::Null, Outcome::Done, [0; 3]);
+    } else {
+        free_steps(thread, user, true);
     }
-    let thread = thread::for_free();
+    probe::end(told, call, 0);
+}
+
+#[inline(always)]
+fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8, is_told: bool) {
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 {
         // SAFETY: `usable` proves the chunk; its bytes are nobody's now.
@@ -226,14 +281,15 @@ fn free_slow(user: *mut u8) {
     probe::freed(|| length(user as usize));
     let Some(thread) = thread else { return put_away(None, user as usize) };
     let exact = thread.exact;
+    let is_observed = !exact && thread.is_facing();
     // SAFETY: the thread's own head. Observed, the fast path's very steps come first, so that addresses stay what they
     // would be.
-    if !exact && thread.is_facing() && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
+    if is_observed && unsafe { thread.park_observed(user) } {
         return;
     }
     if exact || thread.cache.head.until_look != 0 {
         thread.tick();
-    } else if look(thread, user) {
+    } else if look(thread, user, is_told) {
         return;
     }
     let head = &mut thread.cache.head;
@@ -256,18 +312,54 @@ fn free_slow(user: *mut u8) {
     // SAFETY: a chunk of a heap, freed: nobody's but the parking thread's.
     unsafe { *user.cast::<usize>() = head.key };
     head.parked = [user, kept];
+    probe::step(Kind::Parked, Outcome::Done, [user as usize, 0, 0]);
+}
+
+impl Thread {
+    /// # Safety
+    /// As `cache::park_in`.
+    #[inline(always)]
+    unsafe fn park(&mut self, user: *mut u8) -> bool {
+        // SAFETY: as the caller promises, and the thread's own head.
+        unsafe { cache::park_in(&raw mut self.cache.head, user) }
+    }
+
+    /// The fast path's steps on the cache, told.
+    ///
+    /// # Safety
+    /// The pointer is the caller's to free.
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn park_observed(&mut self, user: *mut u8) -> bool {
+        let [newer, older] = self.cache.head.parked;
+        let away = if PARKED > 1 { older } else { newer };
+        let waited = probe::tells() && !self.cache.is_nobody(away);
+        // SAFETY: one that is parked is a chunk's, or the process is about to stop at it.
+        let size = if waited { Chunk::from_user(away as usize).size() } else { 0 };
+        let before = if waited { self.cached(class_of(size.min(CACHED_MAX))).len() } else { 0 };
+        // SAFETY: as the caller promises, and the thread's own head.
+        let parked = unsafe { self.park(user) };
+        if parked {
+            if waited {
+                probe::step(Kind::Unparked, Outcome::Done, [away as usize, 0, 0]);
+                probe::step(Kind::Put, Outcome::Taken, [size, before, away as usize]);
+            }
+            probe::step(Kind::Parked, Outcome::Done, [user as usize, 0, 0]);
+        }
+        parked
+    }
 }
 
 /// Looks at the clock, and frees a pointer for which nothing else was in the way.
 #[inline(always)]
-fn look(thread: &mut Thread, user: *mut u8) -> bool {
+fn look(thread: &mut Thread, user: *mut u8, is_told: bool) -> bool {
     thread.tick();
     if thread.exact {
         return false;
     }
     thread.look_for_strays();
-    // SAFETY: the thread's own head.
-    unsafe { cache::park_in(&raw mut thread.cache.head, user) }
+    // SAFETY: the pointer is the program's to free.
+    unsafe { if is_told { thread.park_observed(user) } else { thread.park(user) } }
 }
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
@@ -277,6 +369,7 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     }
     if home_of(user).is_none() {
         if guard::holds(user) {
+            probe::step(Kind::Sample, Outcome::Kept, [user, guard::length(user), 0]);
             return guard::free(user, thread.map_or(0, |thread| thread.cache.head.key));
         }
         return match mapped::free(user) {
@@ -294,6 +387,7 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if chunk.next().state().is_none() {
         prove_next(chunk);
     }
+    probe::step_of(Kind::Proven, Outcome::Live, chunk.flags() as usize, [chunk.address(), size, 0]);
     if secure::is_on() {
         return secure::take_back(thread, chunk, size);
     }
@@ -334,11 +428,16 @@ pub fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {
-            if !POLICY.classic.load(Relaxed) && thread.push(chunk, size) {
+            if POLICY.classic.load(Relaxed) {
+                probe::step(Kind::Put, Outcome::Off, [size, 0, chunk.user()]);
+            } else if thread.push(chunk, size) {
                 return;
             }
             arena::send_home(chunk, size, Some(thread.arena), me);
         }
-        None => arena::send_home(chunk, size, None, me),
+        None => {
+            probe::step(Kind::Put, Outcome::NoCache, [size, 0, chunk.user()]);
+            arena::send_home(chunk, size, None, me);
+        }
     }
 }

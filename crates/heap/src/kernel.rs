@@ -1,6 +1,7 @@
 //! What the heap asks of the kernel, counted. One function per call; the figures go where `HEAPGLASS=stats:FILE` says, or to
 //! a page of our own.
 
+use crate::probe::{self, Kernel, Kind, Outcome};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use heapglass_event::Counters;
 use heapglass_os::{self as os, Access, Errno};
@@ -13,6 +14,11 @@ static PAGE: AtomicPtr<Counters> = AtomicPtr::new(&raw const OWN as *mut Counter
 pub fn counters() -> &'static Counters {
     // SAFETY: either our own static or a shared mapping that is never unmapped; all fields are atomics.
     unsafe { &*PAGE.load(Relaxed) }
+}
+
+/// Does another process read what is counted?
+pub fn counts_for_others() -> bool {
+    !core::ptr::eq(PAGE.load(Relaxed), &raw const OWN)
 }
 
 /// Counts into another page from here on; what was counted so far moves along.
@@ -90,12 +96,33 @@ pub fn current_break() -> Option<usize> {
 pub unsafe fn move_break(bytes: isize) -> Option<usize> {
     count(&counters().brk_calls);
     // SAFETY: as the caller promises.
-    unsafe { os::brk::by(bytes) }
+    let old = unsafe { os::brk::by(bytes) };
+    let new = old.map(|old| old.wrapping_add_signed(bytes)).ok_or(Errno(os::ENOMEM));
+    tell(Kernel::Brk, new.unwrap_or(0), bytes as usize, new);
+    old
+}
+
+/// Tells of a system call.
+fn tell(call: Kernel, address: usize, bytes: usize, result: Result<usize, Errno>) {
+    let (outcome, value) = match result {
+        Ok(value) => (Outcome::Done, value),
+        Err(Errno(number)) => (Outcome::Refused, number as usize),
+    };
+    probe::step_of(Kind::Kernel, outcome, call as usize, [address, bytes, value]);
+}
+
+/// Tells of one that returns nothing but whether it was done.
+fn tell_done(call: Kernel, address: usize, bytes: usize, result: Result<(), Errno>) -> Result<(), Errno> {
+    tell(call, address, bytes, result.map(|()| 0));
+    result
 }
 
 pub fn map(hint: usize, bytes: usize, access: Access) -> Result<usize, Errno> {
     count(&counters().mmap_calls);
-    os::map(hint, bytes, access)
+    let made = os::map(hint, bytes, access);
+    let kind = if access == Access::None { Kernel::Reserve } else { Kernel::Mmap };
+    tell(kind, hint, bytes, made);
+    made
 }
 
 /// # Safety
@@ -103,7 +130,8 @@ pub fn map(hint: usize, bytes: usize, access: Access) -> Result<usize, Errno> {
 pub unsafe fn unmap(address: usize, bytes: usize) -> Result<(), Errno> {
     count(&counters().munmap_calls);
     // SAFETY: as the caller promises.
-    unsafe { os::unmap(address, bytes) }
+    let done = unsafe { os::unmap(address, bytes) };
+    tell_done(Kernel::Munmap, address, bytes, done)
 }
 
 /// # Safety
@@ -111,7 +139,9 @@ pub unsafe fn unmap(address: usize, bytes: usize) -> Result<(), Errno> {
 pub unsafe fn remap(address: usize, old: usize, new: usize) -> Result<usize, Errno> {
     count(&counters().mremap_calls);
     // SAFETY: as the caller promises.
-    unsafe { os::remap(address, old, new) }
+    let moved = unsafe { os::remap(address, old, new) };
+    tell(Kernel::Mremap, address, new, moved);
+    moved
 }
 
 /// # Safety
@@ -119,7 +149,8 @@ pub unsafe fn remap(address: usize, old: usize, new: usize) -> Result<usize, Err
 pub unsafe fn protect(address: usize, bytes: usize, access: Access) -> Result<(), Errno> {
     count(&counters().mprotect_calls);
     // SAFETY: as the caller promises.
-    unsafe { os::protect(address, bytes, access) }
+    let done = unsafe { os::protect(address, bytes, access) };
+    tell_done(Kernel::Mprotect, address, bytes, done)
 }
 
 /// # Safety
@@ -127,7 +158,8 @@ pub unsafe fn protect(address: usize, bytes: usize, access: Access) -> Result<()
 pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
     count(&counters().madvise_calls);
     // SAFETY: as the caller promises.
-    unsafe { os::discard(address, bytes) }
+    let done = unsafe { os::discard(address, bytes) };
+    tell_done(Kernel::Discard, address, bytes, done)
 }
 
 /// # Safety
@@ -189,7 +221,7 @@ pub fn populate(address: usize, bytes: usize) -> bool {
         return false;
     }
     count(&counters().madvise_calls);
-    let done = os::populate(address, bytes).is_ok();
+    let done = tell_done(Kernel::Populate, address, bytes, os::populate(address, bytes)).is_ok();
     REFUSED.store(!done, Relaxed);
     done
 }
@@ -197,5 +229,5 @@ pub fn populate(address: usize, bytes: usize) -> bool {
 /// Asks for huge pages, or for none. A refusal is no loss.
 pub fn huge_pages(address: usize, bytes: usize, wanted: bool) {
     count(&counters().madvise_calls);
-    let _ = os::huge_pages(address, bytes, wanted);
+    let _ = tell_done(Kernel::Huge, address, bytes, os::huge_pages(address, bytes, wanted));
 }

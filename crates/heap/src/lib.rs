@@ -11,7 +11,8 @@
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
 //! 9. `guard`: allocations that stand between inaccessible pages. `secure`: quarantine, canaries, guards, for those who want them.
-//! 10. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `line`, `die`: what else an allocator needs.
+//! 10. `check`, `stats`, `fork`, `config`, `policy`, `line`, `die`: what else an allocator needs.
+//! 11. `probe`, `tell`, `draw`: the seam, by which all of it says what it does.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
@@ -42,6 +43,8 @@ pub mod decay;
 pub mod depot;
 #[cfg(not(loom))]
 pub mod die;
+#[cfg(not(loom))]
+mod draw;
 #[cfg(not(loom))]
 pub mod fork;
 #[cfg(not(loom))]
@@ -82,6 +85,8 @@ pub mod size;
 pub mod stats;
 #[cfg(not(loom))]
 pub mod store;
+#[cfg(not(loom))]
+mod tell;
 #[cfg(not(loom))]
 pub mod thread;
 #[cfg(not(loom))]

@@ -1,5 +1,6 @@
 //! A line of text, built in a buffer on the stack and sent by one write(2): nothing here allocates or takes a lock.
 
+use crate::probe::{self, Kind, Outcome};
 use crate::report;
 use heapglass_os as os;
 
@@ -114,11 +115,13 @@ impl Line {
 
     /// Sends the line and ends the process with SIGABRT.
     pub fn die(self) -> ! {
+        probe::step(Kind::Fault, Outcome::Done, [0; 3]);
         report::end(self, None)
     }
 
     /// As `die`, about a user pointer.
     pub fn die_about(self, user: usize) -> ! {
+        probe::step(Kind::Fault, Outcome::Done, [0; 3]);
         report::end(self, Some(user))
     }
 }

@@ -7,7 +7,7 @@ use crate::cache::{self, SMALL_LIMIT};
 use crate::chunk::Chunk;
 use crate::mapped;
 use crate::policy::POLICY;
-use crate::probe::{self, Call};
+use crate::probe::{self, Call, Kind, Outcome};
 use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
@@ -20,14 +20,20 @@ use heapglass_os as os;
 /// `errno = ENOMEM` where there are none.
 #[inline(always)]
 pub fn malloc(request: usize) -> *mut u8 {
+    malloc_by::<{ Call::Malloc as u32 }>(request)
+}
+
+/// As `malloc`, for a function of another name: a `Call` by its number.
+#[inline(always)]
+pub fn malloc_by<const CALL: u32>(request: usize) -> *mut u8 {
     let user = cache::take(request);
-    if !user.is_null() { user } else { malloc_slow(request) }
+    if !user.is_null() { user } else { malloc_slow::<CALL>(request) }
 }
 
 #[inline(never)]
-fn malloc_slow(request: usize) -> *mut u8 {
+fn malloc_slow<const CALL: u32>(request: usize) -> *mut u8 {
     let user = take_medium(request);
-    if !user.is_null() { user } else { malloc_slowest(request) }
+    if !user.is_null() { user } else { malloc_slowest(request, CALL) }
 }
 
 /// From the classes that hold several sizes; null where it can't be had without more ado.
@@ -53,8 +59,9 @@ pub fn quickly(request: usize) -> Option<Allocated> {
 
 #[cold]
 #[inline(never)]
-fn malloc_slowest(request: usize) -> *mut u8 {
-    match allocate(request, Call::Malloc) {
+fn malloc_slowest(request: usize, call: u32) -> *mut u8 {
+    let call = Call::from_number(call).unwrap_or(Call::Malloc);
+    match allocate_told(request, call, [request, 0]) {
         Some(fresh) => fresh.user,
         None => no_memory(),
     }
@@ -62,8 +69,25 @@ fn malloc_slowest(request: usize) -> *mut u8 {
 
 /// As `malloc`, for `count * size` bytes, all zero. Memory that came from the kernel a moment ago is zero already.
 pub fn calloc(count: usize, size: usize) -> *mut u8 {
-    let Some(request) = count.checked_mul(size) else { return no_memory() };
-    match quickly(request).or_else(|| allocate(request, Call::Calloc)) {
+    let request = count.checked_mul(size);
+    match request.and_then(|request| quickly(request).map(|taken| (request, taken))) {
+        Some((request, Allocated { user, .. })) => {
+            // SAFETY: the chunk holds the request.
+            unsafe { ptr::write_bytes(user, 0, request) };
+            user
+        }
+        None => calloc_slow(count, size),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn calloc_slow(count: usize, size: usize) -> *mut u8 {
+    let Some(request) = count.checked_mul(size) else {
+        probe::refused(Call::Calloc, [count, size]);
+        return no_memory();
+    };
+    match allocate_told(request, Call::Calloc, [count, size]) {
         Some(Allocated { user, zero: true }) => user,
         Some(Allocated { user, zero: false }) => {
             // SAFETY: as above.
@@ -87,6 +111,15 @@ pub struct Allocated {
     pub zero: bool,
 }
 
+/// As `allocate`, told from beginning to end, with the arguments that the program gave.
+#[inline(never)]
+pub fn allocate_told(request: usize, call: Call, arguments: [usize; 2]) -> Option<Allocated> {
+    let told = probe::begin(call, arguments);
+    let allocated = allocate(request, call);
+    probe::end(told, call, allocated.as_ref().map_or(0, |allocated| allocated.user as usize));
+    allocated
+}
+
 /// The steps behind the fast path.
 pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     if request > MAX_REQUEST {
@@ -98,6 +131,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         if thread.is_facing() && !thread.exact {
             // Observed: the very steps of the fast path, so that addresses stay what they would be.
             let head = &raw mut thread.cache.head;
+            let before = if probe::tells() { thread.cached_for(request) } else { 0 };
             // SAFETY: the thread's own head.
             let mut user = unsafe { cache::take_from(head, request) };
             if user.is_null() && is_medium(request) {
@@ -105,6 +139,9 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
                 user = unsafe { cache::take_medium_from(head, request) };
             }
             if !user.is_null() {
+                let size = rounded(request);
+                probe::step(Kind::Size, Outcome::Done, [request, size, 0]);
+                probe::step(Kind::Cache, Outcome::Taken, [size, before, user as usize]);
                 probe::allocated(call, || crate::free::length(user as usize));
                 return Some(Allocated { user, zero: false });
             }
@@ -119,7 +156,10 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         }
     }
     let allocated = match sample {
-        Some(made) => Allocated { user: made.user as *mut u8, zero: made.zero },
+        Some(made) => {
+            probe::step(Kind::Sample, Outcome::Made, [made.user, request, 0]);
+            Allocated { user: made.user as *mut u8, zero: made.zero }
+        }
         None => fresh(thread, request)?,
     };
     probe::allocated(call, || crate::free::length(allocated.user as usize));
@@ -147,11 +187,15 @@ fn fresh(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
 fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
     let from_heap = |taken: Taken| Allocated { user: taken.chunk.user() as *mut u8, zero: taken.fresh };
     let from_kernel = |made: mapped::Made| Allocated { user: made.user as *mut u8, zero: made.zero };
-    let maps = request >= POLICY.mmap_threshold.load(Relaxed);
+    let threshold = POLICY.mmap_threshold.load(Relaxed);
+    let maps = request >= threshold;
+    let side = if maps { Outcome::Above } else { Outcome::Below };
+    probe::step(Kind::Threshold, side, [request, threshold, 0]);
     if maps && let Some(made) = mapped::allocate(request, ALIGN) {
         return Some(from_kernel(made));
     }
     let size = chunk_size(request)?;
+    probe::step(Kind::Size, Outcome::Done, [request, size, 0]);
     let taken = match thread {
         Some(thread) => thread.take(size),
         None => take_from_any(size),
@@ -166,13 +210,17 @@ fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
 impl Thread {
     /// A6, steps 2 to 8.
     fn take(&mut self, size: usize) -> Option<Taken> {
-        if size <= CACHED_MAX && !POLICY.classic.load(Relaxed) {
+        let may_be_cached = size <= CACHED_MAX;
+        if may_be_cached && !POLICY.classic.load(Relaxed) {
             if let Some(chunk) = self.pop(size) {
                 return Some(Taken { chunk, fresh: false });
             }
             if let Some(taken) = self.refill(size) {
                 return Some(taken);
             }
+        } else {
+            let why = if may_be_cached { Outcome::Off } else { Outcome::TooLong };
+            probe::step(Kind::Cache, why, [size, 0, 0]);
         }
         let own = arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
         own.or_else(|| take_from_any(size))
@@ -183,6 +231,7 @@ impl Thread {
 #[cold]
 fn take_from_any(size: usize) -> Option<Taken> {
     let me = thread::owner();
+    probe::step(Kind::Cache, Outcome::NoCache, [size, 0, 0]);
     arena::all().find_map(|arena| arena::take(arena, me, |store, may_grow| store.take(size, may_grow)))
 }
 

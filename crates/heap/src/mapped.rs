@@ -22,6 +22,7 @@ use crate::decay;
 use crate::die;
 use crate::kernel;
 use crate::policy::{MMAP_THRESHOLD_MAX, POLICY};
+use crate::probe::{self, Kind, Outcome};
 use crate::secure::{self, mapping};
 use crate::size::{HEADER, MAX_REQUEST};
 use crate::sync::atomic::{AtomicUsize, Ordering::*, fence};
@@ -279,8 +280,13 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     if request > MAX_REQUEST || CHUNKS.load(Relaxed) >= POLICY.mmap_max.load(Relaxed) {
         return None;
     }
-    let (user, base, length, zero) =
-        if secure::has(secure::GUARDS) { mapping::place(request, align)? } else { place(request, align)? };
+    let (user, base, length, zero) = if secure::has(secure::GUARDS) {
+        let placed = mapping::place(request, align)?;
+        probe::step(Kind::Mapping, Outcome::Made, [placed.1, placed.2, 0]);
+        placed
+    } else {
+        place(request, align)?
+    };
     // Before it is listed: whoever looks through the table finds headers that are whole.
     write_header(user, length);
     let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
@@ -308,10 +314,14 @@ fn place(request: usize, align: usize) -> Option<(usize, usize, usize, bool)> {
     let kept = if extra == 0 && warm.is_none() { take_kept(length) } else { None };
     let zero = warm.is_none();
     Some(match warm.or(kept) {
-        Some(base) => (base + HEADER, base, length, zero),
+        Some(base) => {
+            probe::step(Kind::Mapping, Outcome::Reused, [base, length, 0]);
+            (base + HEADER, base, length, zero)
+        }
         None => {
             let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
             let cut = if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align)? };
+            probe::step(Kind::Mapping, Outcome::Made, [cut.1, cut.2, 0]);
             (cut.0, cut.1, cut.2, true)
         }
     })
@@ -436,20 +446,32 @@ pub fn free(user: usize) -> Known {
         CHUNKS.fetch_sub(1, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         kernel::sub(&kernel::counters().mapped_bytes, length);
+        let flags = Chunk::from_user(user).flags() as usize;
+        probe::step_of(Kind::Proven, Outcome::Mapped, flags, [user - HEADER, length, 0]);
         if secure::has(secure::GUARDS) {
             // SAFETY: the chunk was proven live, and is the caller's to free.
             unsafe { mapping::retire(base, length) };
+            probe::step(Kind::Mapping, Outcome::Kept, [base, length, 0]);
             return known;
         }
-        let keeps = !secure::is_on() && !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
+        let rises = !secure::is_on() && POLICY.mapping_freed(length);
+        if rises {
+            let thresholds = [&POLICY.mmap_threshold, &POLICY.trim_threshold].map(|cell| cell.load(Relaxed));
+            probe::step(Kind::Rise, Outcome::Done, [thresholds[0], thresholds[1], 0]);
+        }
+        let keeps = !secure::is_on() && !rises && !POLICY.keeps_nothing();
         if keeps && locked(|table| table.keep_warm(base, length)) == Some(true) {
             WARMED.fetch_add(1, Relaxed);
             decay::raise();
+            probe::step(Kind::Mapping, Outcome::Kept, [base, length, 0]);
             return known;
         }
         // SAFETY: the chunk was proven live, and is the caller's to free.
         if unsafe { kernel::unmap(base, length) }.is_err() {
+            probe::step(Kind::Mapping, Outcome::Refused, [base, length, 0]);
             keep(user, base, length);
+        } else {
+            probe::step(Kind::Mapping, Outcome::Unmapped, [base, length, 0]);
         }
     }
     known
@@ -513,6 +535,7 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
         table.find(user).entry = Entry::Freed;
         table.add(new_user, new_base, new_length);
         write_header(new_user, new_length);
+        probe::step(Kind::Mapping, Outcome::Resized, [new_base, new_length, 0]);
         BYTES.fetch_add(new_length, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         let figures = kernel::counters();

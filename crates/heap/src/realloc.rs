@@ -8,7 +8,7 @@ use crate::free::{self, Live};
 use crate::malloc::{self, no_memory};
 use crate::mapped;
 use crate::policy::POLICY;
-use crate::probe::{self, Call};
+use crate::probe::{self, Call, Kind, Outcome};
 use crate::region;
 use crate::secure;
 use crate::size::*;
@@ -24,7 +24,7 @@ pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
     // Most often nothing is to be done. (0 bytes wrap to very many.)
     if let Some(chunk) = free::live_at_once(user as usize)
         && request.wrapping_sub(1) < MAX_CHUNK - OVERHEAD - ALIGN
-        && stays(chunk.size(), rounded(request))
+        && stays(chunk.size(), rounded(request), true)
     {
         return user;
     }
@@ -34,6 +34,14 @@ pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
 
 #[inline(never)]
 unsafe fn realloc_slow(user: *mut u8, request: usize) -> *mut u8 {
+    let told = probe::begin(Call::Realloc, [user as usize, request]);
+    // SAFETY: as the caller promises.
+    let new = unsafe { realloc_steps(user, request) };
+    probe::end(told, Call::Realloc, new as usize);
+    new
+}
+
+unsafe fn realloc_steps(user: *mut u8, request: usize) -> *mut u8 {
     if user.is_null() {
         return malloc::malloc(request);
     }
@@ -80,14 +88,17 @@ pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
 /// Resizes a live chunk of a heap where it is.
 pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
     let (size, old) = (chunk_size(request)?, chunk.size());
+    probe::step(Kind::Size, Outcome::Done, [request, size, 0]);
     if size <= old {
-        if !stays(old, size) {
+        if stays(old, size, thread::is_on_fast_path()) {
+            probe::step(Kind::Stays, Outcome::Done, [old, size, 0]);
+        } else {
             with_home(chunk, |store| {
                 secure::clear::end(chunk, size);
                 store.shorten(chunk, size);
             })?;
         }
-    } else if !may_lengthen(chunk) || !lengthen(chunk, size) {
+    } else if !may_lengthen(chunk, size) || !lengthen(chunk, size) {
         return None;
     }
     probe::resized(old, chunk.size());
@@ -95,27 +106,32 @@ pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
 }
 
 /// The size that a chunk gets which grows to `size`: above the exact classes that of the class that serves it, so that a buffer
-/// growing by small steps takes the lock once in an eighth of its length, and as long as one that malloc made.
-fn roomy(size: usize) -> usize {
+/// growing by small steps takes the lock once in an eighth of its length, and as long as one that malloc made. Not before the
+/// thread is on the fast path (`is_fast`).
+fn roomy(size: usize, is_fast: bool) -> usize {
     let is_medium = size > SMALL_MAX && size <= CACHED_MAX - ALIGN;
-    if is_medium && thread::is_on_fast_path() { class_room(size) } else { size }
+    if is_medium && is_fast { class_room(size) } else { size }
 }
 
 /// Does a chunk of `old` bytes serve a request for `size` as it is?
 #[inline(always)]
-fn stays(old: usize, size: usize) -> bool {
-    old.wrapping_sub(size) < MIN_CHUNK || size <= old && old <= roomy(size)
+fn stays(old: usize, size: usize, is_fast: bool) -> bool {
+    old.wrapping_sub(size) < MIN_CHUNK || size <= old && old <= roomy(size, is_fast)
 }
 
 #[inline(never)]
 fn lengthen(chunk: Chunk, size: usize) -> bool {
-    with_home(chunk, |store| store.lengthen(chunk, size, roomy(size))).unwrap_or(false)
+    with_home(chunk, |store| store.lengthen(chunk, size, roomy(size, thread::is_on_fast_path()))).unwrap_or(false)
 }
 
 /// Is it worth taking the lock to look for room behind a chunk? What the header there says may change at any moment, so this is
 /// a guess; but one that is in use or cached now would have to be freed and merged just in between.
-fn may_lengthen(chunk: Chunk) -> bool {
-    !matches!(chunk.next().state(), Some(State::Live | State::Cached | State::Fast))
+fn may_lengthen(chunk: Chunk, size: usize) -> bool {
+    let may = !matches!(chunk.next().state(), Some(State::Live | State::Cached | State::Fast));
+    if !may {
+        probe::step(Kind::Lengthen, Outcome::InUse, [chunk.size(), size, 0]);
+    }
+    may
 }
 
 /// Works on a live chunk in its own arena. `None` where this thread is in that arena already.
@@ -146,7 +162,10 @@ unsafe fn elsewhere(user: *mut u8, usable: usize, request: usize) -> *mut u8 {
     // without a version binds to glibc's oldest, which doesn't choose by the processor. The old one was proven.
     unsafe {
         ptr::copy(user, new.user, usable.min(request));
-        if !cache::park(user) {
+        probe::step(Kind::Copy, Outcome::Done, [user as usize, new.user as usize, usable.min(request)]);
+        let parks =
+            || thread::observed().is_some() && thread::existing().is_some_and(|thread| thread.park_observed(user));
+        if !cache::park(user) && !parks() {
             free::put_away(thread::current(), user as usize);
         }
     }

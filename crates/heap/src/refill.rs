@@ -11,6 +11,7 @@ use crate::depot;
 use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine, proven};
+use crate::probe::{self, Kind, Outcome};
 use crate::region;
 use crate::secure;
 use crate::size::*;
@@ -71,8 +72,21 @@ impl Thread {
         }
     }
 
+    /// Chunks in the class that serves a request.
+    pub fn cached_for(&self, request: usize) -> usize {
+        chunk_size(request).filter(|&size| size <= CACHED_MAX).map_or(0, |size| self.cached(class_for(size)).len())
+    }
+
     /// A chunk of at least `size` bytes, at most `CACHED_MAX`, out of the cache; live.
     pub fn pop(&mut self, size: usize) -> Option<Chunk> {
+        let before = if probe::tells() { self.cached(class_for(size)).len() } else { 0 };
+        let popped = self.pop_quietly(size);
+        let outcome = if popped.is_some() { Outcome::Taken } else { Outcome::Empty };
+        probe::step(Kind::Cache, outcome, [size, before, popped.map_or(0, Chunk::user)]);
+        popped
+    }
+
+    fn pop_quietly(&mut self, size: usize) -> Option<Chunk> {
         if size > SMALL_MAX {
             return self.pop_medium(size);
         }
@@ -119,18 +133,27 @@ impl Thread {
 
     /// Puts a freed chunk, proven, into the cache; `false` where it is too long or there is no room at all.
     pub fn push(&mut self, chunk: Chunk, size: usize) -> bool {
-        if size > CACHED_MAX || self.is_somebody_elses(chunk, class_of(size)) {
+        let class = class_of(size.min(CACHED_MAX));
+        let before = if probe::tells() { self.cached(class).len() } else { 0 };
+        let told = |outcome| probe::step(Kind::Put, outcome, [size, before, chunk.user()]);
+        if size > CACHED_MAX {
+            told(Outcome::TooLong);
             return false;
         }
-        let class = class_of(size);
+        if self.is_somebody_elses(chunk, class) {
+            told(Outcome::Foreign);
+            return false;
+        }
         let is_full = |thread: &Thread| thread.cache.bins.get(class).is_none_or(|bin| bin.top == bin.limit);
         if is_full(self) {
             self.make_room(class);
             if is_full(self) {
+                told(Outcome::Full);
                 return false;
             }
         }
         let Some(bin) = self.cache.bins.get_mut(class) else { return false };
+        told(Outcome::Taken);
         chunk.set_state(size, State::Cached);
         // SAFETY: the position is below the limit.
         unsafe {
@@ -238,8 +261,17 @@ impl Thread {
             self.give_half(class);
         } else {
             let full = self.unload(class);
+            let spilled = |outcome, magazine: *mut Magazine| {
+                if probe::tells() && !magazine.is_null() {
+                    // SAFETY: ours, with its count written.
+                    let count = unsafe { (*magazine).count } as usize;
+                    probe::step(Kind::Spill, outcome, [class_size(class), count, 0]);
+                }
+            };
+            spilled(Outcome::ToSpare, full);
             let spare = self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, full));
             if !spare.is_null() {
+                spilled(Outcome::ToDepot, spare);
                 // SAFETY: a full magazine of ours.
                 unsafe { depot::put(spare, self.arena, thread::owner()) };
             }
@@ -337,6 +369,7 @@ impl Thread {
             let count = (*old).count as usize;
             let half = count.div_ceil(2);
             let start = Magazine::slots(old);
+            probe::step(Kind::Spill, Outcome::ToDepot, [class_size(class), half, 0]);
             if given.is_null() {
                 for index in 0..half {
                     let chunk = proven(*start.add(index));
@@ -360,14 +393,14 @@ impl Thread {
         let spare =
             self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
         if !spare.is_null() {
-            return self.exchange(class, size, spare);
+            return self.exchange(class, size, spare, Outcome::FromSpare);
         }
         let demand = self.demand.get(class).copied().unwrap_or(0);
         let step = self.next_step(class);
         let (step, demand) = secure::batches(step, demand);
         let me = thread::owner();
         if let Some(full) = depot::take(class, me) {
-            return self.exchange(class, size, full);
+            return self.exchange(class, size, full, Outcome::FromDepot);
         }
         if demand < ROUNDED_FROM {
             return arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow));
@@ -401,6 +434,7 @@ impl Thread {
                 }
             })
         });
+        probe::step(Kind::Refill, Outcome::FromArena, [size, filled + usize::from(first.is_some()), 0]);
         let extra = extra.iter().take(filled).map(|&user| Chunk::from_user(user));
         for chunk in first.map(|taken| taken.chunk).into_iter().chain(extra) {
             self.keep(chunk);
@@ -433,6 +467,7 @@ impl Thread {
             let rest = core::slice::from_raw_parts_mut(slots, filled);
             rest.reverse();
             let taken = self.shuffle_refill(taken, rest).or(taken);
+            probe::step(Kind::Refill, Outcome::FromArena, [size, filled, 0]);
             self.load(class, magazine, filled);
             if magazine != old && !old.is_null() {
                 self.put_empty(old);
@@ -442,13 +477,14 @@ impl Thread {
     }
 
     /// Loads a full magazine and pops from it; the empty one is put away.
-    fn exchange(&mut self, class: usize, size: usize, full: *mut Magazine) -> Option<Taken> {
+    fn exchange(&mut self, class: usize, size: usize, full: *mut Magazine, from: Outcome) -> Option<Taken> {
         let empty = self.unload(class);
         // SAFETY: both magazines are ours.
         unsafe {
             if !empty.is_null() {
                 self.put_empty(empty);
             }
+            probe::step(Kind::Refill, from, [class_size(class), (*full).count as usize, 0]);
             self.load(class, full, (*full).count as usize);
         }
         self.pop(size).map(|chunk| Taken { chunk, fresh: false })
@@ -474,6 +510,7 @@ impl Thread {
         if self.cache.is_nobody(user) {
             return;
         }
+        probe::step(Kind::Unparked, Outcome::Done, [user as usize, 0, 0]);
         if let Some(chunk) = free::prove_parked(self, user as usize) {
             self.keep(chunk);
         }

@@ -18,6 +18,7 @@ use crate::depot;
 use crate::die;
 use crate::list::Span;
 use crate::policy::POLICY;
+use crate::probe::{self, Kind, Outcome};
 use crate::region::Region;
 use crate::secure::clear;
 use crate::size::*;
@@ -64,6 +65,11 @@ pub struct Taken {
 fn how_many(size: usize, room: usize, count: usize) -> usize {
     // Most calls want one: no division for those, and none by zero.
     if count == 1 { 1 } else { room.checked_div(size).unwrap_or(1).min(count).max(1) }
+}
+
+/// How looking for something went.
+fn found<T>(taken: Option<T>) -> Outcome {
+    if taken.is_some() { Outcome::Taken } else { Outcome::Empty }
 }
 
 impl Store {
@@ -138,12 +144,9 @@ impl Store {
         let mut first = None;
         for _ in 0..count {
             // SAFETY: the store is locked, see the module's head.
-            let next = unsafe {
-                match if size <= FAST_MAX { self.fast.take(size) } else { None } {
-                    Some(chunk) => Some(chunk),
-                    None => self.bins.take_small(&self.span, size).inspect(|chunk| chunk.next().set_prev_in_use(true)),
-                }
-            };
+            let next = unsafe { self.take_fast(size) };
+            // SAFETY: as above.
+            let next = next.or_else(|| unsafe { self.take_small(size) });
             let Some(chunk) = next else { break };
             match first {
                 None => {
@@ -159,6 +162,30 @@ impl Store {
         first
     }
 
+    /// # Safety
+    /// The store is locked.
+    unsafe fn take_fast(&mut self, size: usize) -> Option<Chunk> {
+        if size > FAST_MAX {
+            probe::step(Kind::Fast, Outcome::TooLong, [size, 0, 0]);
+            return None;
+        }
+        // SAFETY: as the caller promises.
+        let taken = unsafe { self.fast.take(size) };
+        probe::step(Kind::Fast, found(taken), [size, taken.map_or(0, Chunk::address), 0]);
+        taken
+    }
+
+    /// # Safety
+    /// The store is locked.
+    unsafe fn take_small(&mut self, size: usize) -> Option<Chunk> {
+        // SAFETY: as the caller promises.
+        let taken = unsafe { self.bins.take_small(&self.span, size) };
+        taken.inspect(|chunk| chunk.next().set_prev_in_use(true));
+        let outcome = if size < SMALL_MAX { found(taken) } else { Outcome::TooLong };
+        probe::step(Kind::Small, outcome, [size, taken.map_or(0, Chunk::address), 0]);
+        taken
+    }
+
     /// Steps 5 to 7: the unsorted bin, the best fit, the top as it is.
     fn take_cut(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
         // SAFETY: the store is locked.
@@ -168,10 +195,14 @@ impl Store {
                 chunk.set_state(size, State::Live);
                 return Some(Taken { chunk, fresh: false });
             }
-            if let Some((chunk, past)) = self.bins.take_best(&self.span, size) {
+            let best = self.bins.take_best(&self.span, size);
+            if let Some((chunk, past)) = best {
+                let bin = if chunk.size() < SMALL_MAX { Outcome::FromSmall } else { Outcome::FromLarge };
+                probe::step(Kind::Best, bin, [size, chunk.address(), chunk.size()]);
                 self.split(chunk, past, size, count, more);
                 return Some(Taken { chunk, fresh: false });
             }
+            probe::step(Kind::Best, Outcome::Empty, [size, 0, 0]);
         }
         self.take_top(size, count, more)
     }
@@ -186,11 +217,13 @@ impl Store {
         }
         let rest = total - pieces * size;
         if rest < MIN_CHUNK && pieces == 1 {
+            probe::step_of(Kind::Split, Outcome::Whole, 1, [total, total, 0]);
             after.set_prev_in_use(true);
             chunk.set_state(total, State::Live);
             return;
         }
         let flag = self.flag();
+        probe::step_of(Kind::Split, Outcome::Cut, pieces, [size, total, rest]);
         for index in 1..pieces {
             let piece = Chunk::at(chunk.address() + index * size);
             piece.set(size, P | flag, State::Cached);
@@ -202,6 +235,7 @@ impl Store {
             let remainder = Chunk::at(chunk.address() + pieces * size);
             remainder.set(rest, P | flag, State::Free);
             after.set_prev_free(rest);
+            probe::step(Kind::Into, Outcome::ToUnsorted, [remainder.address(), rest, 0]);
             // SAFETY: the remainder is free, with its header and end written.
             unsafe { self.bins.put(&self.span, remainder, past) };
         }
@@ -210,9 +244,14 @@ impl Store {
 
     /// Step 7: cut from the top, which keeps at least the smallest chunk.
     fn take_top(&mut self, size: usize, count: usize, more: &mut dyn FnMut(Chunk)) -> Option<Taken> {
-        let top = self.proven_top()?;
-        let room = self.top_size().saturating_sub(MIN_CHUNK);
+        let Some(top) = self.proven_top() else {
+            probe::step(Kind::Top, Outcome::Empty, [size, 0, 0]);
+            return None;
+        };
+        let before = self.top_size();
+        let room = before.saturating_sub(MIN_CHUNK);
         if room < size {
+            probe::step(Kind::Top, Outcome::TooShort, [size, before, before]);
             return None;
         }
         let pieces = how_many(size, room, count);
@@ -225,6 +264,7 @@ impl Store {
         }
         top.set(size, flags, State::Live);
         self.set_top(Chunk::at(top.address() + pieces * size), P);
+        probe::step_of(Kind::Top, Outcome::Taken, pieces, [size, before, self.top_size()]);
         self.touch_top();
         Some(Taken { chunk: top, fresh })
     }
@@ -270,6 +310,7 @@ impl Store {
     /// A7, steps 5 to 9: a chunk of this arena comes back. Its header was proven, and it is no longer live for anyone.
     pub fn give(&mut self, chunk: Chunk, size: usize) {
         if size <= POLICY.fast_max.load(Relaxed) {
+            probe::step(Kind::FastPut, Outcome::Done, [size, chunk.address(), 0]);
             // SAFETY: the store is locked, the chunk is ours and in no list.
             unsafe { self.fast.put(chunk, size) };
             return;
@@ -289,10 +330,15 @@ impl Store {
         chunk.set_state(size, State::Free);
         let (mut start, mut total) = (chunk, size);
         let mut past = self.bins.pages.used(self.decay.idle_epochs, size);
-        if !chunk.prev_in_use() {
+        if chunk.prev_in_use() {
+            probe::step(Kind::MergePrev, Outcome::InUse, [0, 0, total]);
+        } else {
             let prev = self.prev_of(chunk);
             let prev_size = prev.size();
-            if prev_size + total <= MAX_CHUNK {
+            let fits = prev_size + total <= MAX_CHUNK;
+            let (how, whole) = if fits { (Outcome::Merged, prev_size + total) } else { (Outcome::TooLong, total) };
+            probe::step(Kind::MergePrev, how, [prev.address(), prev_size, whole]);
+            if fits {
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, prev) });
                 (start, total) = (prev, prev_size + total);
@@ -304,22 +350,35 @@ impl Store {
             clear::header(chunk);
         }
         match next.state() {
-            Some(State::Top) => return self.merge_into_top(start, total + self.top_size()),
+            Some(State::Top) => {
+                let (top, whole) = (self.top_size(), total + self.top_size());
+                probe::step(Kind::MergeNext, Outcome::WithTop, [next.address(), top, whole]);
+                return self.merge_into_top(start, whole);
+            }
             Some(State::Free) if total + next.size() <= MAX_CHUNK => {
                 total += next.size();
+                probe::step(Kind::MergeNext, Outcome::Merged, [next.address(), next.size(), total]);
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, next) });
                 clear::header(next);
             }
-            Some(State::Live | State::Cached | State::Quarantined | State::Fast | State::Free | State::Fence) => {}
+            Some(State::Free) => {
+                probe::step(Kind::MergeNext, Outcome::TooLong, [next.address(), next.size(), total]);
+            }
+            Some(State::Live | State::Cached | State::Quarantined | State::Fast | State::Fence) => {
+                probe::step(Kind::MergeNext, Outcome::InUse, [next.address(), next.size(), total]);
+            }
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
         }
         let after = Chunk::at(start.address() + total);
         if after.is(State::Fence) && top::give_back_heap(self, start, after) {
+            probe::step(Kind::Into, Outcome::HeapGone, [start.address(), total, 0]);
             return total;
         }
         start.set(total, flags, State::Free);
         after.set_prev_free(total);
+        let small = if total < SMALL_MAX { Outcome::ToSmall } else { Outcome::ToLarge };
+        probe::step(Kind::Into, if sorted { small } else { Outcome::ToUnsorted }, [start.address(), total, 0]);
         // SAFETY: a free chunk with its header and end written, in no list.
         unsafe {
             if sorted {
@@ -360,6 +419,7 @@ impl Store {
             (start, whole) = (prev, whole + prev.size());
         }
         self.set_top(start, P);
+        probe::step(Kind::Into, Outcome::ToTop, [start.address(), whole, 0]);
         if whole > decay::TOP_MIN {
             decay::raise();
         }
@@ -368,6 +428,9 @@ impl Store {
 
     /// Merges what the fast bins hold.
     pub fn consolidate_fast(&mut self) {
+        if self.fast.count > 0 {
+            probe::step(Kind::Consolidate, Outcome::Done, [self.fast.count, self.fast.bytes, 0]);
+        }
         for index in 0..bins::fast::BINS {
             let size = index * ALIGN;
             // SAFETY: the store is locked.
@@ -383,6 +446,7 @@ impl Store {
         if rest < MIN_CHUNK {
             return;
         }
+        probe::step(Kind::Shorten, Outcome::Done, [chunk.size(), size, 0]);
         let tail = Chunk::at(chunk.address() + size);
         tail.set(rest, P | self.flag(), State::Live);
         chunk.set(size, chunk.flags(), State::Live);
@@ -395,6 +459,19 @@ impl Store {
     /// A live chunk of this arena grows in place to at least `size` bytes, to `roomy` where there is as much, into a free next
     /// chunk or the top; `false`, and nothing changed, where it can't.
     pub fn lengthen(&mut self, chunk: Chunk, size: usize, roomy: usize) -> bool {
+        let old = chunk.size();
+        let outcome = match chunk.next().state() {
+            Some(State::Top) => Outcome::IntoTop,
+            Some(State::Free) => Outcome::IntoNext,
+            _ => Outcome::InUse,
+        };
+        let done = self.lengthen_quietly(chunk, size, roomy);
+        let outcome = if done || outcome == Outcome::InUse { outcome } else { Outcome::TooShort };
+        probe::step(Kind::Lengthen, outcome, [old, size, chunk.size()]);
+        done
+    }
+
+    fn lengthen_quietly(&mut self, chunk: Chunk, size: usize, roomy: usize) -> bool {
         let old = chunk.size();
         let next = chunk.next();
         match next.state() {
@@ -458,6 +535,7 @@ impl Store {
             user &= !(align - 1);
         }
         let lead = user - chunk.user();
+        probe::step(Kind::Align, Outcome::Done, [chunk.address(), lead, align]);
         if lead == 0 {
             self.shorten(chunk, size);
             return Some(chunk);

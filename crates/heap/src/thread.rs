@@ -19,13 +19,16 @@ use crate::guard::{self, Sampler};
 use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
+use crate::probe::{self, Call};
 use crate::refill::SPARES;
 use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
+use crate::tell;
 use core::ffi::c_void;
 use core::ptr;
+use heapglass_event::ring::Ring;
 use heapglass_os::thread::Key;
 
 /// Calls of the process that are taken exactly before threads get onto the fast path.
@@ -57,6 +60,8 @@ pub struct Thread {
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
+    /// Where its calls are told; null until the first one is. `tell` alone looks at it.
+    pub ring: *const Ring,
     /// When an allocation is a guarded sample.
     pub sampler: Sampler,
     pub arena: &'static Arena,
@@ -203,6 +208,7 @@ fn attach() -> Option<&'static mut Thread> {
             stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
+            ring: ptr::null(),
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             arena: arena::choose(),
             secure: secure::Local::new(key),
@@ -268,8 +274,11 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
+    let told = probe::begin(Call::ThreadEnd, [0; 2]);
     secure::quarantine::leave(thread);
     thread.flush_and_forget();
+    probe::end(told, Call::ThreadEnd, 0);
+    tell::leave();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
     let record: *mut Thread = thread;
@@ -381,7 +390,16 @@ pub fn has_parked(user: usize) -> bool {
 #[inline(always)]
 pub fn is_on_fast_path() -> bool {
     // SAFETY: the word points at a head.
-    unsafe { (*arch::word()).limit != 0 }
+    unsafe { (*arch::word()).limit != 0 || observed().is_some() }
+}
+
+/// The head of the cache behind the facade, where the calling thread stands behind that only to be observed: what the fast
+/// path would do with it is to be done.
+#[cold]
+#[inline(never)]
+pub fn observed() -> Option<*mut Head> {
+    let thread = existing()?;
+    (thread.is_facing() && !thread.exact).then_some(&raw mut thread.cache.head)
 }
 
 /// The arena of the calling thread, or the main one.

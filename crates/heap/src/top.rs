@@ -10,6 +10,7 @@ use crate::die;
 use crate::kernel;
 use crate::meta;
 use crate::policy::{POLICY, Thp};
+use crate::probe;
 use crate::region::{self, Kind, Region};
 use crate::secure::clear;
 use crate::size::*;
@@ -41,7 +42,12 @@ pub fn grow(store: &mut Store, size: usize) -> bool {
         store.trimmed = false;
         store.trim_slack = (2 * store.trim_slack + need).min((store.system_bytes / 4).max(SLACK));
     }
-    grow_padded(store, need, pad) || pad > 0 && grow_padded(store, need, 0)
+    let before = store.system_bytes;
+    let grew = grow_padded(store, need, pad) || pad > 0 && grow_padded(store, need, 0);
+    if !grew {
+        probe::step(probe::Kind::Grow, probe::Outcome::Failed, [need, store.system_bytes - before, 0]);
+    }
+    grew
 }
 
 fn grow_padded(store: &mut Store, need: usize, pad: usize) -> bool {
@@ -75,6 +81,7 @@ fn grow_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
     region.end = end;
     region::note_end(store.arena, region.kind, region.start, end);
     extended(store, bytes);
+    probe::step(probe::Kind::Grow, probe::Outcome::ByHeap, [need, bytes, 0]);
     true
 }
 
@@ -157,6 +164,7 @@ fn grow_break(store: &mut Store, need: usize, pad: usize) -> bool {
         (region.limit, region.committed) = (region.end, region.end);
         region::mark_break(region.start, region.end);
         extended(store, bytes);
+        probe::step(probe::Kind::Grow, probe::Outcome::ByBreak, [need, bytes, 0]);
         return true;
     }
     // A new heap; `old` differs from `now` where another thread moved the break between our two looks.
@@ -228,6 +236,8 @@ fn begin(store: &mut Store, region: Region) -> bool {
     store.span.hi = store.span.hi.max(end);
     clear::seam(start, end);
     store.set_top(Chunk::at(start), P);
+    let kind = if region.kind == Kind::Break { probe::Outcome::NewBreak } else { probe::Outcome::NewHeap };
+    probe::step(probe::Kind::Grow, kind, [0, end - start, 0]);
     // The first bytes of a break that didn't stand at a page's start may have been somebody's.
     store.fresh_from = os::pages_up(start).unwrap_or(end);
     account(store, end - start);
@@ -359,14 +369,17 @@ pub fn drop_spare_now(store: &mut Store) -> bool {
 /// A7, step 9: gives the end of the top back where it is longer than the trim threshold.
 pub fn trim_beyond(store: &mut Store) {
     let threshold = POLICY.trim_threshold.load(Relaxed);
-    if store.top_size() <= threshold {
-        return;
+    let before = store.top_size();
+    let told = |outcome, bytes| probe::step(probe::Kind::Trim, outcome, [before, threshold, bytes]);
+    if before <= threshold {
+        return told(probe::Outcome::Below, 0);
     }
     let slack = if POLICY.keeps_nothing() { 0 } else { store.trim_slack };
-    if store.top_size() > threshold.saturating_add(slack)
-        && trim(store, POLICY.top_pad.load(Relaxed).saturating_add(slack))
-    {
+    if before > threshold.saturating_add(slack) && trim(store, POLICY.top_pad.load(Relaxed).saturating_add(slack)) {
         store.trimmed = true;
+        told(probe::Outcome::Shrunk, before - store.top_size());
+    } else {
+        told(probe::Outcome::Kept, 0);
     }
 }
 

@@ -2,15 +2,19 @@
 //! releases the whole pages inside free chunks, whichever thread freed them.
 
 use crate::decay;
+use crate::probe::{self, Call};
 use crate::secure;
 use crate::thread;
 
 /// Merges, trims and releases, leaving `pad` bytes of each top; `true` where the kernel got anything. The calling thread's
 /// cache goes home first; other threads' caches stay theirs.
 pub fn trim(pad: usize) -> bool {
+    let told = probe::begin(Call::Trim, [pad, 0]);
     secure::release();
     if let Some(thread) = thread::current() {
         thread.flush();
     }
-    decay::all_now(pad, thread::owner())
+    let gave = decay::all_now(pad, thread::owner());
+    probe::end(told, Call::Trim, usize::from(gave));
+    gave
 }

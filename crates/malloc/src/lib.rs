@@ -13,9 +13,10 @@ mod info;
 mod opt;
 mod start;
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
-use heapglass_heap::{aligned, check, free as heap_free, malloc as heap_malloc, realloc as heap_realloc};
+use heapglass_heap::probe::{self, Call};
+use heapglass_heap::{aligned, check, config, free as heap_free, malloc as heap_malloc, realloc as heap_realloc};
 use heapglass_os as os;
 
 /// Nothing here panics; the build needs a place to go all the same.
@@ -60,11 +61,15 @@ pub unsafe extern "C" fn reallocarray(user: *mut c_void, count: usize, size: usi
     match count.checked_mul(size) {
         // SAFETY: as the caller promises.
         Some(bytes) => unsafe { realloc(user, bytes) },
-        None => heap_malloc::no_memory().cast(),
+        None => {
+            probe::refused(Call::Realloc, [user as usize, usize::MAX]);
+            heap_malloc::no_memory().cast()
+        }
     }
 }
 
-fn invalid() -> *mut c_void {
+fn invalid(call: Call, align: usize, size: usize) -> *mut c_void {
+    probe::refused(call, [align, size]);
     os::thread::set_errno(os::EINVAL);
     ptr::null_mut()
 }
@@ -73,14 +78,17 @@ fn invalid() -> *mut c_void {
 #[unsafe(no_mangle)]
 pub extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     match align.max(1).checked_next_power_of_two() {
-        Some(align) => aligned::allocate_or_errno(align, size).cast(),
-        None => invalid(),
+        Some(align) => aligned::allocate_by_or_errno(Call::Memalign, align, size).cast(),
+        None => invalid(Call::Memalign, align, size),
     }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
-    if align.is_power_of_two() { aligned::allocate_or_errno(align, size).cast() } else { invalid() }
+    if !align.is_power_of_two() {
+        return invalid(Call::AlignedAlloc, align, size);
+    }
+    aligned::allocate_by_or_errno(Call::AlignedAlloc, align, size).cast()
 }
 
 /// # Safety
@@ -88,9 +96,10 @@ pub extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: usize, size: usize) -> c_int {
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
+        probe::refused(Call::PosixMemalign, [align, size]);
         return os::EINVAL;
     }
-    let user = aligned::allocate(align, size);
+    let user = aligned::allocate_by(Call::PosixMemalign, align, size);
     if user.is_null() {
         return os::ENOMEM;
     }
@@ -101,7 +110,7 @@ pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: usize, s
 
 #[unsafe(no_mangle)]
 pub extern "C" fn valloc(size: usize) -> *mut c_void {
-    aligned::allocate_or_errno(os::page_size(), size).cast()
+    aligned::allocate_by_or_errno(Call::Valloc, os::page_size(), size).cast()
 }
 
 /// As `valloc`, in whole pages.
@@ -110,8 +119,11 @@ pub extern "C" fn valloc(size: usize) -> *mut c_void {
 #[unsafe(link_section = "heapglass_text")]
 pub extern "C" fn pvalloc(size: usize) -> *mut c_void {
     match os::pages_up(size) {
-        Some(bytes) => aligned::allocate_or_errno(os::page_size(), bytes).cast(),
-        None => heap_malloc::no_memory().cast(),
+        Some(bytes) => aligned::allocate_by_or_errno(Call::Pvalloc, os::page_size(), bytes).cast(),
+        None => {
+            probe::refused(Call::Pvalloc, [os::page_size(), size]);
+            heap_malloc::no_memory().cast()
+        }
     }
 }
 
@@ -126,7 +138,7 @@ pub extern "C" fn malloc_usable_size(user: *mut c_void) -> usize {
 #[unsafe(link_section = "heapglass_text")]
 pub unsafe extern "C" fn free_sized(user: *mut c_void, size: usize) {
     // SAFETY: as the caller promises.
-    unsafe { heap_free::free_sized("free_sized", user.cast(), size) }
+    unsafe { heap_free::free_sized(Call::FreeSized, user.cast(), size) }
 }
 
 /// # Safety
@@ -138,7 +150,7 @@ pub unsafe extern "C" fn free_aligned_sized(user: *mut c_void, align: usize, siz
         heapglass_heap::die::invalid("free_aligned_sized", user as usize, "not a multiple of the alignment given");
     }
     // SAFETY: as the caller promises.
-    unsafe { heap_free::free_sized("free_aligned_sized", user.cast(), size) }
+    unsafe { heap_free::free_sized(Call::FreeAlignedSized, user.cast(), size) }
 }
 
 /// # Safety
@@ -147,11 +159,22 @@ pub unsafe extern "C" fn free_aligned_sized(user: *mut c_void, align: usize, siz
 #[unsafe(link_section = "heapglass_text")]
 pub unsafe extern "C" fn cfree(user: *mut c_void) {
     // SAFETY: as the caller promises.
-    unsafe { free(user) }
+    unsafe { heap_free::free_by(Call::Cfree, user.cast()) }
 }
 
 /// Walks and proves every heap: 0 where all is sound, else the number of faults, the first few told on standard error, a line each.
 #[unsafe(no_mangle)]
 pub extern "C" fn heapglass_check() -> c_int {
     check::check(false).min(c_int::MAX as usize) as c_int
+}
+
+/// Begins to tell each step of each call in a file that `heapglass trace -p` made: 0, or -1 where it isn't one. It makes system
+/// calls and nothing else, so it may be called wherever the program was stopped.
+///
+/// # Safety
+/// `file` is a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn heapglass_tell(file: *const c_char) -> c_int {
+    // SAFETY: as the caller promises.
+    if config::tell_into(unsafe { CStr::from_ptr(file) }.to_bytes()) { 0 } else { -1 }
 }

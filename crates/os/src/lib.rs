@@ -95,6 +95,12 @@ pub fn map_file(fd: i32, bytes: usize) -> Result<usize> {
     call(k::__NR_mmap, [0, bytes, Access::ReadWrite.bits(), k::MAP_SHARED as usize, fd as usize, 0])
 }
 
+/// As `map_file`, at this address if nothing is there; else wherever the kernel puts it.
+pub fn map_file_near(fd: i32, bytes: usize, place: usize) -> Result<usize> {
+    let flags = (k::MAP_SHARED | k::MAP_FIXED_NOREPLACE) as usize;
+    call(k::__NR_mmap, [place, bytes, Access::ReadWrite.bits(), flags, fd as usize, 0]).or_else(|_| map_file(fd, bytes))
+}
+
 /// `munmap`. Fails with ENOMEM where a mapping would be split past the process's limit of mappings.
 ///
 /// # Safety
@@ -200,6 +206,13 @@ pub fn futex_wait_for(word: &AtomicU32, expected: u32, nanos: u32) {
     let op = (k::FUTEX_WAIT | k::FUTEX_PRIVATE_FLAG) as usize;
     let time = [0u64, u64::from(nanos.min(999_999_999))];
     let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, expected as usize, time.as_ptr() as usize, 0, 0]);
+}
+
+/// As `futex_wait_for`, on a word that processes share.
+pub fn futex_wait_shared(word: &AtomicU32, expected: u32, nanos: u32) {
+    let time = [0u64, u64::from(nanos.min(999_999_999))];
+    let words = [word.as_ptr() as usize, k::FUTEX_WAIT as usize, expected as usize, time.as_ptr() as usize, 0, 0];
+    let _ = call(k::__NR_futex, words);
 }
 
 /// Wakes one sleeper on `word`.

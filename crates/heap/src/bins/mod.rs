@@ -18,6 +18,7 @@ pub mod small;
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::list::{self, Link, Span};
+use crate::probe::{self, Kind, Outcome};
 use crate::secure;
 use crate::size::SMALL_MAX;
 use large::Large;
@@ -155,13 +156,18 @@ impl Bins {
     pub unsafe fn take_unsorted(&mut self, span: &Span, size: usize) -> Option<Chunk> {
         // SAFETY: as the caller promises; each chunk is proven before it is believed.
         unsafe {
-            for _ in 0..UNSORTED_STEPS {
+            let told = |outcome, looked| probe::step(Kind::Unsorted, outcome, [size, looked, 0]);
+            for looked in 0..UNSORTED_STEPS {
                 if self.unsorted.is_empty() {
+                    told(Outcome::Empty, looked);
                     return None;
                 }
                 let chunk = proven(list::bk(&self.unsorted));
                 list::remove(span, link_of(chunk));
+                let look = |outcome| probe::step(Kind::Look, outcome, [chunk.address(), chunk.size(), 0]);
                 if chunk.size() == size {
+                    look(Outcome::Taken);
+                    told(Outcome::Taken, looked + 1);
                     self.pages.take(span, chunk);
                     secure::clear::links(chunk);
                     self.count -= 1;
@@ -169,11 +175,14 @@ impl Bins {
                     return Some(chunk);
                 }
                 if chunk.size() < SMALL_MAX {
+                    look(Outcome::ToSmall);
                     self.small.put(span, chunk);
                 } else {
+                    look(Outcome::ToLarge);
                     self.large.put(span, chunk);
                 }
             }
+            told(Outcome::Bounded, UNSORTED_STEPS);
             None
         }
     }

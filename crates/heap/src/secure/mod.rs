@@ -34,6 +34,7 @@ use crate::die;
 use crate::list;
 use crate::magazine::proven;
 use crate::mapped::{self, Known};
+use crate::probe::{self, Kind, Outcome};
 use crate::size::OVERHEAD;
 use crate::store::Taken;
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -158,6 +159,7 @@ pub fn take_back(mut thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
         && let Some(thread) = &mut thread
         && quarantine::put(thread, chunk, size)
     {
+        probe::step(Kind::Quarantine, Outcome::Kept, [chunk.user(), size, 0]);
         return;
     }
     crate::free::put_away_chunk(thread, chunk, size);

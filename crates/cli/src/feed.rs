@@ -1,0 +1,226 @@
+//! The reader's side of what observed programs tell: a file in memory that they map, and the way their records come out of it.
+//!
+//! The file has no name. Programs are told `/proc/PID/fd/N` of this process, so it goes with the last who has it mapped,
+//! however each of them ends. They know by a robust lock whether this process lives (see `heapglass_event::ring`): one that is
+//! killed is marked by the kernel, one that is only slow is waited for.
+//!
+//! # Safety
+//! The mapping is as long as the file and lives as long as the `Feed`. Its rings are read by one thread. The lock lies in the
+//! mapping and is never moved; it is taken once, by the thread that reads, and never given back.
+
+#![allow(unsafe_code)]
+
+use crate::failure::Failure;
+use heapglass_event::record::{Record, SCHEMA};
+use heapglass_event::ring::{self, CONTROL_BYTES, Control, FILE_BYTES, LAYOUT, MAGIC, RINGS, Ring};
+use heapglass_report::line::Clock;
+use nix::libc;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering::*;
+use std::time::{Duration, Instant};
+
+/// What is asked of the programs.
+#[derive(Clone, Copy, Default)]
+pub struct Wishes {
+    pub follows: bool,
+    pub lossy: bool,
+    pub draw: u64,
+}
+
+pub struct Feed {
+    memory: *mut u8,
+    file: OwnedFd,
+    began: Instant,
+    tick: u64,
+}
+
+// SAFETY: all that lies in the mapping is shared by atomics; rings are read by one thread, see `read`.
+unsafe impl Send for Feed {}
+// SAFETY: as above.
+unsafe impl Sync for Feed {}
+
+/// Who writes to a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Thread {
+    pub pid: u32,
+    pub tid: u32,
+}
+
+impl Feed {
+    pub fn create(wishes: Wishes) -> Result<Feed, Failure> {
+        let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
+        let file = memfd_create("heapglass-events", MemfdFlags::CLOEXEC).map_err(refused)?;
+        ftruncate(&file, FILE_BYTES as u64).map_err(refused)?;
+        // SAFETY: a new mapping of a file that is as long.
+        let memory = unsafe {
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(std::ptr::null_mut(), FILE_BYTES, access, MapFlags::SHARED, &file, 0).map_err(refused)?
+        };
+        let feed = Feed { memory: memory.cast(), file, began: Instant::now(), tick: tick() };
+        let control = feed.control();
+        control.layout.store(LAYOUT, Relaxed);
+        control.schema.store(SCHEMA, Relaxed);
+        control.follows.store(wishes.follows.into(), Relaxed);
+        control.lossy.store(wishes.lossy.into(), Relaxed);
+        control.draw.store(wishes.draw, Relaxed);
+        control.magic.store(MAGIC, Release);
+        Ok(feed)
+    }
+
+    /// The item of `HEAPGLASS` that makes the library tell.
+    pub fn item(&self) -> OsString {
+        format!("events:/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+
+    fn control(&self) -> &Control {
+        // SAFETY: the mapping begins with it.
+        unsafe { &*self.memory.cast::<Control>() }
+    }
+
+    fn rings(&self) -> &[Ring] {
+        let used = (self.control().rings.load(Acquire) as usize).min(RINGS);
+        // SAFETY: they follow the control page.
+        unsafe { std::slice::from_raw_parts(self.memory.add(CONTROL_BYTES).cast(), used) }
+    }
+
+    /// Binds writers' patience to the calling thread's life: those whose ring is full wait for it until it ends.
+    pub fn listen(&self) -> Result<(), Failure> {
+        let control = self.control();
+        let lock = control.lock.0.get().cast::<libc::pthread_mutex_t>();
+        const { assert!(size_of::<libc::pthread_mutex_t>() <= size_of::<ring::RobustLock>()) };
+        // SAFETY: room in the mapping that nobody else uses, large enough and aligned; initialised before it is locked.
+        let done = unsafe {
+            let mut kind: libc::pthread_mutexattr_t = std::mem::zeroed();
+            libc::pthread_mutexattr_init(&mut kind)
+                | libc::pthread_mutexattr_setpshared(&mut kind, libc::PTHREAD_PROCESS_SHARED)
+                | libc::pthread_mutexattr_setrobust(&mut kind, libc::PTHREAD_MUTEX_ROBUST)
+                | libc::pthread_mutex_init(lock, &kind)
+                | libc::pthread_mutex_lock(lock)
+        };
+        // The C library keeps the owner's number in the word that the kernel marks; where that is, is its own affair.
+        let me = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        // SAFETY: the lock's own words, as they are now.
+        let words = unsafe { std::slice::from_raw_parts(lock.cast::<u32>(), size_of::<libc::pthread_mutex_t>() / 4) };
+        let place = words.iter().position(|word| *word & 0x3fff_ffff == me);
+        let Some(place) = place.filter(|_| done == 0) else {
+            return Err(Failure::ours("this system has no robust locks"));
+        };
+        let offset = lock as usize - self.memory as usize + place * 4;
+        control.reader_word.store(offset as u32, Release);
+        Ok(())
+    }
+
+    /// Nobody listens any more: programs go on without telling.
+    pub fn stop(&self) {
+        self.control().off.store(1, Release);
+        self.rings().iter().for_each(wake);
+    }
+
+    /// Reads what there is, by one thread only; `true` where there was something. `see` is given the ring's number.
+    pub fn read(&self, mut see: impl FnMut(usize, Thread, &[Record])) -> bool {
+        let mut any = false;
+        let mut records = Vec::new();
+        for (index, ring) in self.rings().iter().enumerate() {
+            let thread = Thread { tid: ring.tid.load(Acquire), pid: ring.pid.load(Relaxed) };
+            records.clear();
+            if ring.read(usize::MAX, |record| records.push(record)) {
+                wake(ring);
+            }
+            if !records.is_empty() {
+                any = true;
+                see(index, thread, &records);
+            }
+        }
+        any
+    }
+
+    /// Gives rings back whose threads have ended and whose records were all read; `see` is told of each. Those of processes
+    /// that ended without a word are looked for only if `dead` says so, which asks the kernel for each.
+    pub fn reclaim(&self, dead: bool, mut see: impl FnMut(usize)) {
+        for (index, ring) in self.rings().iter().enumerate() {
+            let is_left = match ring.state.load(Acquire) {
+                ring::LEFT => true,
+                ring::TAKEN => dead && ring.tid.load(Acquire) != 0 && !lives(ring.pid.load(Relaxed)),
+                _ => false,
+            };
+            if is_left && ring.is_read() {
+                see(index);
+                ring.release();
+            }
+        }
+    }
+
+    /// Is there a process that may tell more?
+    pub fn has_writers(&self) -> bool {
+        let taken = self.rings().iter().filter(|ring| ring.state.load(Acquire) == ring::TAKEN);
+        taken.map(|ring| ring.pid.load(Relaxed)).any(lives)
+    }
+
+    /// Did any process take part?
+    pub fn was_taken(&self) -> bool {
+        self.control().pid.load(Acquire) != 0
+    }
+
+    /// Calls, or parts of calls, that nobody will hear of.
+    pub fn lost(&self) -> u64 {
+        let dropped: u64 = self.rings().iter().map(|ring| ring.dropped.load(Relaxed)).sum();
+        dropped + self.control().unheard.load(Relaxed)
+    }
+
+    /// The clock of the records, as far as it is known by now.
+    pub fn clock(&self) -> Clock {
+        let (now, passed) = (tick(), self.began.elapsed());
+        let ticks = now.saturating_sub(self.tick).max(1);
+        Clock { tick: now, nanos: nanos_of_day(), nanos_per_tick: passed.as_nanos() as f64 / ticks as f64 }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop();
+        // SAFETY: ours; nothing that lies in it is used afterwards.
+        let _ = unsafe { munmap(self.memory.cast(), FILE_BYTES) };
+    }
+}
+
+fn wake(ring: &Ring) {
+    let (word, op) = (ring.turn().as_ptr(), libc::FUTEX_WAKE);
+    // SAFETY: a word of the mapping; waking writes nothing.
+    unsafe { libc::syscall(libc::SYS_futex, word, op, 1, 0, 0, 0) };
+}
+
+/// Does the process run? One that waits only to be reaped doesn't.
+pub fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, in parentheses, may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// The clock that the heap puts into its records.
+#[cfg(target_arch = "x86_64")]
+fn tick() -> u64 {
+    // SAFETY: reads a counter.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn tick() -> u64 {
+    0
+}
+
+/// Nanoseconds since midnight, by the clock on the wall.
+fn nanos_of_day() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seconds = now.as_secs().cast_signed();
+    // SAFETY: both are ours.
+    let offset = unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&seconds, &mut local).is_null() { 0 } else { local.tm_gmtoff }
+    };
+    let second = (seconds + offset).rem_euclid(86_400).cast_unsigned();
+    second * 1_000_000_000 + u64::from(now.subsec_nanos())
+}

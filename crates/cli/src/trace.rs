@@ -1,0 +1,440 @@
+//! `heapglass trace`: each call of a program with what served it, line by line.
+//!
+//! Two threads: one is the program's parent, as in `run --stats`; the other reads what the program tells, and writes.
+
+use crate::failure::Failure;
+use crate::feed::{Feed, Thread, Wishes};
+use crate::{attach, feed, find, launch, program, run, script, supervise};
+use heapglass_event::record::Record;
+use heapglass_report::calls::{Call, Collector, Found};
+use heapglass_report::filter::{self, Comparison, Filter};
+use heapglass_report::line::{Style, Time, Writer};
+use heapglass_report::summary::Summary;
+use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Show each call of a program and what served it
+///
+/// Runs PROGRAM on Heapglass and prints a line for each call of malloc and its kin, from the program and all its libraries: what
+/// was called, what came of it, which cache or bin served it, and beneath it each system call that it caused. The program waits
+/// where this command can't keep up, so nothing is left out, unless --lossy says that it may be.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Trace {
+    /// Where lines go instead of standard error; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Children too; also what PROGRAM itself becomes by exec
+    #[arg(short, long)]
+    follow_forks: bool,
+
+    /// Which calls to show: names (malloc,free or !free), syscalls, size>=4096, bin=large, arena=1, thread=2. Given several times,
+    /// calls must pass all
+    #[arg(short = 'e', long = "filter", value_name = "EXPR", value_parser = filter::parse)]
+    filters: Vec<Filter>,
+
+    /// Only calls for this many bytes or more
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    min_size: Option<u64>,
+
+    /// Only calls for this many bytes or fewer
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    max_size: Option<u64>,
+
+    /// Count calls by what served them, and print a table at the end
+    #[arg(short = 'c', long)]
+    summary: bool,
+
+    /// The time of day before each line; twice: to the microsecond
+    #[arg(short = 't', action = clap::ArgAction::Count)]
+    time: u8,
+
+    /// Seconds since the line before
+    #[arg(short = 'r', long, conflicts_with = "time")]
+    relative: bool,
+
+    /// Seconds spent in each call
+    #[arg(short = 'T', long)]
+    time_in_call: bool,
+
+    /// heapglass: all there is to tell; ltrace: what ltrace prints, for programs that read that
+    #[arg(long, value_enum, default_value_t = Format::Heapglass)]
+    format: Format,
+
+    /// Leave calls out rather than let the program wait; how many is said at the end
+    #[arg(long)]
+    lossy: bool,
+
+    /// A process that already runs on Heapglass; it goes on when the trace ends, by Ctrl-C or with it
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["words", "follow_forks"])]
+    pid: Option<i32>,
+
+    /// The program, found as a shell finds it, and its arguments
+    #[arg(required_unless_present = "pid", num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    words: Vec<OsString>,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: PROGRAM's own, as with `heapglass run`. The program goes on if the output is closed, or if this command is killed.";
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Heapglass,
+    Ltrace,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    filter::bytes(text).ok_or_else(|| format!("'{text}' is no number of bytes"))
+}
+
+impl Trace {
+    pub fn carry_out(mut self) -> Result<ExitCode, Failure> {
+        let sizes = [(Comparison::AtLeast, self.min_size), (Comparison::AtMost, self.max_size)];
+        self.filters.extend(sizes.into_iter().filter_map(|(how, size)| Some(Filter::Size(how, size?))));
+        let (output, colour) = self.open()?;
+        let style = Style {
+            time: match (self.relative, self.time) {
+                (true, _) => Time::Relative,
+                (false, 0) => Time::None,
+                (false, 1) => Time::OfDay,
+                (false, _) => Time::OfDayExact,
+            },
+            takes: self.time_in_call,
+            bare: self.format == Format::Ltrace,
+            colour,
+        };
+        let scribe = Scribe {
+            writer: Writer::new(style),
+            filters: std::mem::take(&mut self.filters),
+            counts_only: self.summary,
+            shows_pids: self.follow_forks,
+            output: Some(output),
+            ..Scribe::default()
+        };
+        let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, draw: 0 };
+        if let Some(pid) = self.pid {
+            let (ended, mut scribe) = observe_running(pid, wishes, scribe)?;
+            scribe.finish(if ended { "the process ended" } else { "detached" });
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (ended, mut scribe) = observe(self.words, wishes, None, scribe)?;
+        scribe.finish(&how(&ended));
+        Ok(ended.pass_on())
+    }
+
+    /// The output, and whether it is in colour.
+    fn open(&self) -> Result<(Box<dyn Write + Send>, bool), Failure> {
+        let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(match &self.output {
+            None => (Box::new(io::stderr()), wants_colour && io::stderr().is_terminal()),
+            Some(path) if path == Path::new("-") => {
+                (Box::new(io::stdout()), wants_colour && io::stdout().is_terminal())
+            }
+            Some(path) => {
+                let file = File::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
+                (Box::new(file), false)
+            }
+        })
+    }
+}
+
+/// Takes in what is read.
+pub trait Listener: Send + 'static {
+    /// The next records of a ring.
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]);
+    /// The ring's thread ended, with nothing left to read.
+    fn leave(&mut self, ring: usize);
+    /// All that was there for the moment was heard. `false`: nothing more is wanted.
+    fn pause(&mut self, feed: &Feed) -> bool;
+}
+
+/// Runs a program, and lets the listener hear what it tells, to the end. `settings` stand in the place of the caller's
+/// `HEAPGLASS`.
+pub fn observe<L: Listener>(
+    words: Vec<OsString>,
+    wishes: Wishes,
+    settings: Option<OsString>,
+    listener: L,
+) -> Result<(supervise::Ended, L), Failure> {
+    let library = find::library()?;
+    let start = script::follow(words)?;
+    program::check(&start.image, &library)?;
+    let mut command = Command::new(&start.file);
+    command.arg0(&start.words[0]).args(&start.words[1..]).envs(start.assigned);
+    run::preload(&mut command, &library, wishes.follows);
+    observe_command(command, &start.file, wishes, settings, listener)
+}
+
+/// As `observe`, for a command that preloads the library.
+pub fn observe_command<L: Listener>(
+    mut command: Command,
+    file: &Path,
+    wishes: Wishes,
+    settings: Option<OsString>,
+    listener: L,
+) -> Result<(supervise::Ended, L), Failure> {
+    let reading = Reading::start(wishes, listener)?;
+    let feed = &reading.feed;
+    command.env("HEAPGLASS", run::joined(settings.or_else(|| std::env::var_os("HEAPGLASS")), ",", feed.item()));
+    let ended = supervise::run_unbound(command).map_err(|e| Failure::refused(file, &e));
+    let listener = reading.end()?;
+    Ok((ended?, listener))
+}
+
+/// Lets the listener hear what a running process tells, until that ends (`true`) or somebody ends the trace.
+fn observe_running<L: Listener>(pid: i32, wishes: Wishes, listener: L) -> Result<(bool, L), Failure> {
+    let refused = |e: nix::errno::Errno| Failure::ours(e.to_string());
+    let ending = SigSet::from_iter(launch::ENDING);
+    ending.thread_block().map_err(refused)?;
+    let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK).map_err(refused)?;
+    let reading = Reading::start(wishes, listener)?;
+    attach::tell(pid, &reading.feed.item().to_string_lossy())?;
+    let is_over = || matches!(signals.read_signal(), Ok(Some(_))) || reading.thread.is_finished();
+    while feed::lives(pid.cast_unsigned()) && !is_over() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let has_ended = !feed::lives(pid.cast_unsigned());
+    reading.feed.stop();
+    Ok((has_ended, reading.end()?))
+}
+
+/// The thread that reads, and what it reads from.
+struct Reading<L> {
+    feed: Arc<Feed>,
+    has_ended: Arc<AtomicBool>,
+    thread: JoinHandle<L>,
+}
+
+impl<L: Listener> Reading<L> {
+    fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
+        let feed = Arc::new(Feed::create(wishes)?);
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (said, ready) = mpsc::channel();
+        let (theirs, over) = (feed.clone(), has_ended.clone());
+        // Signals are the parent's affair: a thread inherits which are blocked.
+        let refused = |e: nix::errno::Errno| Failure::ours(e.to_string());
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(refused)?;
+        let thread = std::thread::spawn(move || {
+            let is_ready = theirs.listen();
+            let goes_on = is_ready.is_ok();
+            let _ = said.send(is_ready);
+            if goes_on { read(&theirs, wishes, &over, listener) } else { listener }
+        });
+        before.thread_set_mask().map_err(refused)?;
+        ready.recv().map_err(|_| Failure::ours("the reader didn't start"))??;
+        Ok(Reading { feed, has_ended, thread })
+    }
+
+    /// Nobody will tell anything more: reads what there is.
+    fn end(self) -> Result<L, Failure> {
+        self.has_ended.store(true, Release);
+        self.thread.join().map_err(|_| Failure::ours("the reader failed"))
+    }
+}
+
+/// Naps between two looks at rings in which nothing was: short at first, since a program that waits does so for us.
+const NAPS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(2)];
+/// How often it is asked whether processes that said nothing of their end still live.
+const ROLL_CALL: Duration = Duration::from_millis(50);
+
+fn read<L: Listener>(feed: &Feed, wishes: Wishes, has_ended: &AtomicBool, mut listener: L) -> L {
+    let mut nap = NAPS[0];
+    let mut last_call = Instant::now();
+    loop {
+        // Asked first: what was told before the end is then read in this round.
+        let is_over = has_ended.load(Acquire);
+        let any = feed.read(|ring, thread, records| listener.hear(ring, thread, records));
+        let calls_roll = wishes.follows && last_call.elapsed() > ROLL_CALL;
+        if calls_roll {
+            last_call = Instant::now();
+        }
+        feed.reclaim(calls_roll, |ring| listener.leave(ring));
+        if !listener.pause(feed) {
+            feed.stop();
+            return listener;
+        }
+        if any {
+            nap = NAPS[0];
+            continue;
+        }
+        if is_over && !(wishes.follows && feed.has_writers()) {
+            return listener;
+        }
+        std::thread::sleep(nap);
+        nap = (nap * 2).min(NAPS[1]);
+    }
+}
+
+/// Writes what is heard.
+#[derive(Default)]
+struct Scribe {
+    writer: Writer,
+    filters: Vec<Filter>,
+    counts_only: bool,
+    /// Which thread made a call is said once there are several.
+    shows_pids: bool,
+    /// `None` once it was closed, or is full.
+    output: Option<Box<dyn Write + Send>>,
+    /// By the ring's number.
+    rings: HashMap<usize, Voice>,
+    /// Threads of each process, in the order in which they came.
+    threads: HashMap<Thread, u32>,
+    counts: HashMap<u32, u32>,
+    summary: Summary,
+    /// Lines of this round, and where each began, with its time.
+    page: Vec<u8>,
+    lines: Vec<(u64, usize, usize)>,
+    fault: Option<io::Error>,
+    was_taken: bool,
+    lost: u64,
+}
+
+/// One ring's thread.
+#[derive(Default)]
+struct Voice {
+    collector: Collector,
+    thread: Option<Thread>,
+    number: u32,
+    prefix: String,
+}
+
+impl Listener for Scribe {
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
+        let mut voice = self.rings.remove(&ring).unwrap_or_default();
+        if voice.thread != Some(thread) {
+            voice.number = self.number_of(thread);
+            voice.prefix = format!("[pid {}.{}] ", thread.pid, voice.number);
+            voice.thread = Some(thread);
+        }
+        let Voice { collector, number, prefix, .. } = &mut voice;
+        for record in records {
+            collector.take(*record, |found| self.note(found, *number, prefix));
+        }
+        self.rings.insert(ring, voice);
+    }
+
+    fn leave(&mut self, ring: usize) {
+        if let Some(mut voice) = self.rings.remove(&ring) {
+            let Voice { collector, number, prefix, .. } = &mut voice;
+            collector.end_unfinished(&mut |found| self.note(found, *number, prefix));
+        }
+    }
+
+    fn pause(&mut self, feed: &Feed) -> bool {
+        self.writer.clock = feed.clock();
+        self.was_taken = feed.was_taken();
+        self.lost = feed.lost();
+        self.write_page();
+        self.output.is_some()
+    }
+}
+
+impl Scribe {
+    fn number_of(&mut self, thread: Thread) -> u32 {
+        if let Some(number) = self.threads.get(&thread) {
+            return *number;
+        }
+        let count = self.counts.entry(thread.pid).or_default();
+        *count += 1;
+        self.threads.insert(thread, *count);
+        self.shows_pids |= self.threads.len() > 1;
+        *count
+    }
+
+    fn note(&mut self, found: Found, number: u32, prefix: &str) {
+        let prefix = if self.shows_pids { prefix } else { "" };
+        let start = self.page.len();
+        match found {
+            Found::Call(call) => {
+                self.count(call);
+                if self.counts_only || !self.filters.iter().all(|filter| filter.passes(call, number)) {
+                    return;
+                }
+                self.writer.call(&mut self.page, prefix, call);
+                self.lines.push((call.began, start, self.page.len()));
+            }
+            Found::Outside(record) => {
+                self.summary.add_kernel(&record);
+                if !self.counts_only && self.filters.is_empty() {
+                    self.writer.outside(&mut self.page, prefix, &record);
+                    let time = self.lines.last().map_or(0, |line| line.0);
+                    self.lines.push((time, start, self.page.len()));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, call: &Call) {
+        if self.counts_only { self.summary.add(call) } else { self.summary.count(call) }
+    }
+
+    /// Writes the lines of a round, in the order of time where they are of several threads.
+    fn write_page(&mut self) {
+        if self.page.is_empty() {
+            return;
+        }
+        if !self.lines.is_sorted_by_key(|line| line.0) {
+            self.lines.sort_by_key(|line| line.0);
+            let sorted = self.lines.iter().flat_map(|&(_, start, end)| &self.page[start..end]);
+            self.page = sorted.copied().collect();
+        }
+        if let Some(output) = &mut self.output
+            && let Err(error) = output.write_all(&self.page).and_then(|()| output.flush())
+        {
+            self.output = None;
+            self.fault = Some(error);
+        }
+        self.page.clear();
+        self.lines.clear();
+    }
+
+    /// What stands at the end.
+    fn finish(&mut self, how: &str) {
+        let rings: Vec<usize> = self.rings.keys().copied().collect();
+        rings.into_iter().for_each(|ring| self.leave(ring));
+        if self.counts_only {
+            self.page.extend_from_slice(self.summary.table(&self.writer.clock).as_bytes());
+        }
+        if self.writer.style.bare {
+            self.page.extend_from_slice(format!("+++ {how} +++\n").as_bytes());
+        } else {
+            let (counts, lost) = (self.summary.counts(), self.lost);
+            self.page.extend_from_slice(format!("+++ {how} +++   {counts}, {lost} events dropped\n").as_bytes());
+        }
+        self.lines.clear();
+        self.write_page();
+        if let Some(error) = &self.fault
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            eprintln!("heapglass: the trace ends early: {error}");
+        }
+        if !self.was_taken {
+            eprintln!(
+                "heapglass: nothing to trace: the program never allocated through the library; it brings an allocator of \
+                 its own, or became another program by exec (then use -f)"
+            );
+        }
+    }
+}
+
+fn how(ended: &supervise::Ended) -> String {
+    match ended.how {
+        supervise::How::Exited(code) => format!("exited with {code}"),
+        supervise::How::Killed(number) => match nix::sys::signal::Signal::try_from(number) {
+            Ok(name) => format!("killed by {name}"),
+            Err(_) => format!("killed by signal {number}"),
+        },
+    }
+}

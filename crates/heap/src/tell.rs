@@ -1,0 +1,314 @@
+//! The far end of the seam: where records go. A file that a reader made is mapped once, at the process's start, at an address
+//! far from everything that the program maps, so that nothing of the program's moves. Each thread takes a ring of it with its
+//! first call that is told, and leaves it at its end. Threads that have no record share one ring, behind a lock.
+//!
+//! A writer whose ring is full waits for the reader, unless the file says that calls may be dropped; and it stops telling once
+//! the reader is gone.
+//!
+//! # Safety
+//! The mapping stays for the rest of the process. A thread writes to its own ring only; the shared one is written with its
+//! lock held.
+
+use crate::arch;
+use crate::draw;
+use crate::free;
+use crate::kernel;
+use crate::policy::POLICY;
+use crate::probe::{Call, Kind, Outcome};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
+use crate::sync::lock::Lock;
+use crate::thread;
+use core::ptr;
+use heapglass_event::record::{Record, SCHEMA};
+use heapglass_event::ring::{
+    CONTROL_BYTES, Control, DRAW_ALL, DRAW_NONE, FILE_BYTES, LAYOUT, MAGIC, Phase, RINGS, Ring,
+};
+use heapglass_os as os;
+
+/// Where the file is mapped, if nothing is there: away from the break and from where the kernel puts mappings.
+const PLACE: usize = 0x2000_0000_0000;
+/// A call that may be dropped is begun only with so much room for its records.
+const ROOM: u64 = 64;
+/// Nanoseconds that a writer sleeps at a time before it looks whether the reader is still there.
+const NAP: u32 = 5_000_000;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static CONTROL: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
+/// The ring of those who have none of their own, and the lock that its writer holds for a whole call.
+static SHARED: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
+static SHARING: Lock = Lock::new();
+/// Calls of the process, counted while a picture is asked for.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// A call that is being told, or not.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    No,
+    /// There was no room.
+    Dropped,
+    Yes {
+        /// The number of the call, where it is drawn.
+        drawn: u64,
+    },
+}
+
+/// Is anybody listening?
+#[inline(always)]
+pub fn is_on() -> bool {
+    ON.load(Relaxed)
+}
+
+/// Maps the file and begins to tell. `false` where it isn't one of ours.
+///
+/// # Safety
+/// `path` points to a NUL-terminated string.
+pub unsafe fn begin_telling(path: *const u8) -> bool {
+    // SAFETY: as the caller promises.
+    let Ok(file) = (unsafe { os::open(path) }) else { return false };
+    let is_long = os::file_bytes(file).is_ok_and(|bytes| bytes >= FILE_BYTES);
+    let mapped = if is_long { os::map_file_near(file, FILE_BYTES, PLACE).ok() } else { None };
+    os::close(file);
+    let Some(mapped) = mapped else { return false };
+    // SAFETY: a shared mapping, long enough for the record, whose fields are atomics.
+    let control = unsafe { &*(mapped as *const Control) };
+    let is_ours = (control.magic.load(Relaxed), control.layout.load(Relaxed), control.schema.load(Relaxed))
+        == (MAGIC, LAYOUT, SCHEMA);
+    if !is_ours {
+        // SAFETY: mapped above, and nobody has it.
+        let _ = unsafe { os::unmap(mapped, FILE_BYTES) };
+        return false;
+    }
+    let me = os::process_id();
+    let taken = control.pid.compare_exchange(0, me, Relaxed, Relaxed);
+    if taken.is_err_and(|by| by != me) && control.follows.load(Relaxed) == 0 {
+        return true;
+    }
+    CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
+    POLICY.observed.store(true, Relaxed);
+    ON.store(true, Release);
+    true
+}
+
+/// Nobody listens any more: threads go back to their fast paths as they come by.
+fn end_telling() {
+    ON.store(false, Relaxed);
+    if !kernel::counts_for_others() {
+        POLICY.observed.store(false, Relaxed);
+    }
+}
+
+fn control() -> Option<&'static Control> {
+    // SAFETY: null, or mapped for ever.
+    unsafe { CONTROL.load(Acquire).as_ref() }
+}
+
+/// In a forked child: it takes rings of its own, or is silent.
+pub fn after_fork() {
+    if !is_on() {
+        return;
+    }
+    SHARED.store(ptr::null_mut(), Relaxed);
+    SHARING.reset();
+    CALLS.store(0, Relaxed);
+    set_own_ring(ptr::null());
+    if control().is_none_or(|control| control.follows.load(Relaxed) == 0) {
+        end_telling();
+    }
+}
+
+/// The cell in the calling thread's record that says which ring is its own. By address: callers may be at work on the record.
+fn own_cell() -> Option<*mut *const Ring> {
+    // SAFETY: the word points at a head; a head's thread, where it has one, is the calling thread's record.
+    unsafe {
+        let record = (*arch::word()).thread;
+        (!record.is_null()).then(|| &raw mut (*record).ring)
+    }
+}
+
+fn set_own_ring(ring: *const Ring) {
+    if let Some(cell) = own_cell() {
+        // SAFETY: the calling thread's own.
+        unsafe { *cell = ring };
+    }
+}
+
+/// The ring that the calling thread writes to now.
+fn ring() -> Option<&'static Ring> {
+    let ring = match own_cell() {
+        // SAFETY: the calling thread's own.
+        Some(cell) => unsafe { *cell },
+        None if SHARING.is_owned_by(thread::owner()) => SHARED.load(Relaxed),
+        None => ptr::null(),
+    };
+    // SAFETY: null, or a ring of the mapping.
+    unsafe { ring.as_ref() }
+}
+
+/// Is it a ring of this file, and not of one that an earlier reader made?
+fn is_of(control: &Control, ring: *const Ring) -> bool {
+    let start = ptr::from_ref(control) as usize;
+    (start..start + FILE_BYTES).contains(&(ring as usize))
+}
+
+/// A ring that nobody has; null where all are taken.
+fn take_ring(control: &'static Control) -> *const Ring {
+    let (pid, tid) = (os::process_id(), os::thread_id());
+    // SAFETY: the rings follow the control page in the same mapping.
+    let rings = unsafe { core::slice::from_raw_parts(ptr::from_ref(control).byte_add(CONTROL_BYTES).cast(), RINGS) };
+    let found = rings.iter().enumerate().find(|(_, ring): &(usize, &Ring)| ring.take(pid, tid));
+    let Some((index, ring)) = found else { return ptr::null() };
+    control.rings.fetch_max(index as u32 + 1, Relaxed);
+    ring
+}
+
+/// A call begins. What is told until `end` is about it. Calls inside of it, which are the heap's own, aren't told.
+#[cold]
+#[inline(never)]
+pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
+    let Some(control) = control() else { return Told::No };
+    if control.is_deserted() {
+        end_telling();
+        return Told::No;
+    }
+    let now = arch::cycles() as usize;
+    if !call.frees() && call != Call::ThreadEnd {
+        // It would come to its record a moment later anyway.
+        let _ = thread::current();
+    }
+    let Some(ring) = ring_for_call(control) else { return Told::No };
+    // SAFETY: the ring is this thread's.
+    unsafe {
+        if control.lossy.load(Relaxed) != 0 && ring.room(false) < ROOM && ring.room(true) < ROOM {
+            ring.dropped.fetch_add(1, Relaxed);
+            ring.set_phase(Phase::Silent);
+            return Told::Dropped;
+        }
+        ring.set_phase(Phase::Telling);
+    }
+    let [a, b] = arguments;
+    put(Record::new(Kind::Begin, Outcome::Done, call as u32, [a, b, now]));
+    let asked = control.draw.load(Relaxed);
+    if asked == DRAW_NONE {
+        return Told::Yes { drawn: 0 };
+    }
+    let number = CALLS.fetch_add(1, Relaxed) + 1;
+    if asked != DRAW_ALL && asked != number {
+        return Told::Yes { drawn: 0 };
+    }
+    draw::all(number, false);
+    Told::Yes { drawn: number }
+}
+
+/// The ring that the calling thread is to tell its call in; `None` where it tells of one already, or there is none.
+fn ring_for_call(control: &'static Control) -> Option<&'static Ring> {
+    let ring = match own_cell() {
+        // SAFETY: the calling thread's own.
+        Some(cell) => unsafe {
+            if !is_of(control, *cell) {
+                *cell = take_ring(control);
+            }
+            *cell
+        },
+        None => {
+            if !SHARING.lock(thread::owner()) {
+                return None;
+            }
+            if !is_of(control, SHARED.load(Relaxed)) {
+                SHARED.store(take_ring(control).cast_mut(), Relaxed);
+            }
+            SHARED.load(Relaxed)
+        }
+    };
+    let Some(ring) = ring_of(ring) else {
+        control.unheard.fetch_add(1, Relaxed);
+        end_sharing();
+        return None;
+    };
+    // SAFETY: the ring is this thread's.
+    (unsafe { ring.phase() } == Phase::Outside).then_some(ring)
+}
+
+fn ring_of(ring: *const Ring) -> Option<&'static Ring> {
+    // SAFETY: null, or a ring of the mapping.
+    unsafe { ring.as_ref() }
+}
+
+fn end_sharing() {
+    if SHARING.is_owned_by(thread::owner()) {
+        SHARING.unlock();
+    }
+}
+
+/// The call ends, returning `result`.
+#[cold]
+#[inline(never)]
+pub fn end(told: Told, call: Call, result: usize, failed: bool) {
+    if let Told::Yes { drawn } = told {
+        let bytes = if result == 0 || call.gives_back() { 0 } else { free::length(result) };
+        if drawn != 0 {
+            draw::all(drawn, true);
+        }
+        let outcome = if failed { Outcome::Failed } else { Outcome::Done };
+        put(Record::new(Kind::End, outcome, call as u32, [result, bytes, arch::cycles() as usize]));
+    }
+    if let Some(ring) = ring() {
+        // SAFETY: this thread's.
+        unsafe { ring.set_phase(Phase::Outside) };
+    }
+    end_sharing();
+}
+
+/// Tells one record.
+#[cold]
+#[inline(never)]
+pub fn put(record: Record) {
+    let (Some(ring), Some(control)) = (ring(), control()) else { return };
+    // SAFETY: the ring is this thread's.
+    unsafe {
+        if ring.phase() == Phase::Silent {
+            return;
+        }
+        if ring.room(false) == 0 && ring.room(true) == 0 && !wait(ring, control) {
+            if !control.is_deserted() {
+                ring.dropped.fetch_add(1, Relaxed);
+            }
+            return;
+        }
+        ring.write(record);
+    }
+}
+
+/// Waits for room; `false` where there will be none.
+#[cold]
+fn wait(ring: &Ring, control: &Control) -> bool {
+    loop {
+        if control.is_deserted() {
+            end_telling();
+            return false;
+        }
+        if control.lossy.load(Relaxed) != 0 {
+            return false;
+        }
+        let (word, turn) = ring.announce_sleep();
+        // SAFETY: this thread's.
+        if unsafe { ring.room(true) } > 0 {
+            return true;
+        }
+        os::futex_wait_shared(word, turn, NAP);
+        // SAFETY: as above.
+        if unsafe { ring.room(true) } > 0 {
+            return true;
+        }
+    }
+}
+
+/// The calling thread ends: somebody else may have its ring.
+pub fn leave() {
+    if let Some(cell) = own_cell() {
+        // SAFETY: the calling thread's own.
+        if let Some(ring) = ring_of(unsafe { core::mem::replace(&mut *cell, ptr::null()) }) {
+            ring.leave();
+        }
+    }
+}
