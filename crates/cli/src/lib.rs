@@ -7,6 +7,7 @@ mod bench;
 mod exports;
 mod failure;
 mod find;
+mod heap;
 mod launch;
 mod program;
 pub mod readers;
@@ -40,6 +41,9 @@ struct Heapglass {
 enum Command {
     Run(run::Run),
     Bench(Box<bench::Bench>),
+    Map(heap::map::MapCommand),
+    #[command(visible_alias = "stats")]
+    Ledger(heap::ledger::LedgerCommand),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
@@ -64,6 +68,8 @@ pub fn main() -> ExitCode {
     let done = match parsed.command {
         Command::Run(run) => run.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
+        Command::Map(map) => map.carry_out(),
+        Command::Ledger(ledger) => ledger.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

@@ -89,7 +89,7 @@ impl Run {
     }
 }
 
-fn preload(command: &mut Command, library: &Path, follow_forks: bool) {
+pub fn preload(command: &mut Command, library: &Path, follow_forks: bool) {
     let entry = library.as_os_str();
     let mut list = entry.to_owned();
     if let Some(before) = std::env::var_os("LD_PRELOAD").filter(|list| !list.is_empty()) {

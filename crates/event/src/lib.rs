@@ -3,7 +3,11 @@
 //! `Counters` is the page that a running program fills when it was started with `HEAPGLASS=stats:FILE`: the allocator maps
 //! FILE shared and counts into it, so the figures outlive the program however it ends. Every field is its own relaxed
 //! atomic; a reader sees each figure whole, but not all of them at one instant.
+//!
+//! `root` says where in the process the heap itself is to be found.
 #![no_std]
+
+pub mod root;
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 

@@ -137,6 +137,7 @@ pub extern "C" fn child() {
     }
     decay::reset();
     Thread::after_fork(thread::existing());
+    thread::renumber();
     let Some(forking) = under_way(me) else { return };
     let is_above = forking.ends_above();
     for (bit, lock) in locks() {

@@ -1,5 +1,6 @@
 //! A line of text, built in a buffer on the stack and sent by one write(2): nothing here allocates or takes a lock.
 
+use core::ffi::CStr;
 use heapglass_os as os;
 
 /// A line under construction. What doesn't fit is cut.
@@ -24,6 +25,11 @@ impl Line {
             self = self.byte(byte);
         }
         self
+    }
+
+    /// The text so far as a C string: what isn't written yet is zeros.
+    pub fn as_name(&self) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.text).ok()
     }
 
     /// Bytes from outside: whatever isn't printable becomes a question mark.

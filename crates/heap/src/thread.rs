@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, PARKED, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -23,7 +23,9 @@ use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use core::ffi::c_void;
+use core::mem::offset_of;
 use core::ptr;
+use heapglass_event::root::{Place, ThreadsAt};
 use heapglass_os::thread::Key;
 
 /// Calls of the process that are taken exactly before threads get onto the fast path.
@@ -55,9 +57,15 @@ pub struct Thread {
     pub arena: &'static Arena,
     /// The next unused record.
     next: *mut Thread,
+    /// The record made before this one.
+    older: *mut Thread,
+    /// The kernel's id of the thread that has it, for readers outside; 0 for nobody.
+    id: AtomicU32,
 }
 
 static UNUSED: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+/// The record made last. All that there ever were hang on it.
+static ALL: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 
 /// Threads that ever had a record.
 static RECORDS: AtomicU32 = AtomicU32::new(0);
@@ -144,12 +152,20 @@ fn attach() -> Option<&'static mut Thread> {
     let key = key_of(secret, RECORDS.fetch_add(1, Relaxed));
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
-        if unused.is_null() {
-            return meta::take_locked(size_of::<Thread>()).cast();
+        // SAFETY: unused records are whole and nobody's; fresh memory is ours alone. What is new is listed as nobody's, which
+        // zeros say.
+        unsafe {
+            if !unused.is_null() {
+                UNUSED.store((*unused).next, Relaxed);
+                return unused;
+            }
+            let fresh: *mut Thread = meta::take_locked(size_of::<Thread>()).cast();
+            if !fresh.is_null() {
+                (*fresh).older = ALL.load(Relaxed);
+                ALL.store(fresh, Release);
+            }
+            fresh
         }
-        // SAFETY: unused records are whole and nobody's.
-        UNUSED.store(unsafe { (*unused).next }, Relaxed);
-        unused
     })
     .unwrap_or(ptr::null_mut());
     if record.is_null() {
@@ -171,10 +187,13 @@ fn attach() -> Option<&'static mut Thread> {
             granted_bytes: 0,
             arena: arena::choose(),
             next: ptr::null_mut(),
+            older: (*record).older,
+            id: AtomicU32::new(0),
         });
         &mut *record
     };
     thread.cache.park_stand_ins();
+    thread.id.store(heapglass_os::thread_id(), Release);
     thread.choose_head();
     // Both may allocate; by now that finds this thread in place.
     introduce();
@@ -234,6 +253,7 @@ fn detach(thread: &mut Thread) {
     thread.flush_and_forget();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
+    thread.id.store(0, Release);
     let record: *mut Thread = thread;
     meta::locked(|| {
         // SAFETY: nobody uses the record any more.
@@ -287,6 +307,13 @@ impl Thread {
     }
 }
 
+/// In a forked child, the only thread has another id.
+pub fn renumber() {
+    if let Some(thread) = existing() {
+        thread.id.store(heapglass_os::thread_id(), Release);
+    }
+}
+
 /// The settings changed: the calling thread follows at once, the others at their next slow call.
 pub fn settings_changed() {
     if let Some(thread) = existing() {
@@ -318,5 +345,24 @@ pub fn arena() -> &'static Arena {
     match existing() {
         Some(thread) => thread.arena,
         None => arena::get(0),
+    }
+}
+
+/// For `root`.
+pub const fn seen() -> ThreadsAt {
+    ThreadsAt {
+        all: Place::of(&raw const ALL),
+        bytes: size_of::<Thread>(),
+        older: offset_of!(Thread, older),
+        id: offset_of!(Thread, id),
+        arena: offset_of!(Thread, arena),
+        parked: offset_of!(Thread, cache.head.parked),
+        parked_count: PARKED,
+        key: offset_of!(Thread, cache.head.key),
+        bins: offset_of!(Thread, cache.bins),
+        classes: CLASSES,
+        magazines: offset_of!(Thread, magazines),
+        spares: offset_of!(Thread, spares),
+        spare_count: SPARES,
     }
 }
