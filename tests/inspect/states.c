@@ -4,6 +4,7 @@
  *   caches      parked, cached, in a depot; in use by a second arena
  *   damage      a header overwritten from the chunk below, by the bytes "AAAAAAAA"
  *   nul         the lowest byte of a header made zero
+ *   secure      to be run with HEAPGLASS=secure: quarantined, and bins
  *   link        a freed chunk's link overwritten (textbook)
  */
 
@@ -117,6 +118,16 @@ static void broken_link(void) {
     (void)guard, (void)guard2;
 }
 
+static void secure(void) {
+    static char *some[20];
+    for (int i = 0; i < 20; i++) some[i] = malloc(60000);
+    for (int i = 0; i < 20; i += 2) free(some[i]);
+    malloc_trim(0);
+    char *last = malloc(100);
+    free(last);
+    say("Quarantined", last, 100);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, out, _IOFBF, sizeof out);
     const char *mode = argc > 1 ? argv[1] : "";
@@ -125,6 +136,7 @@ int main(int argc, char **argv) {
         caches();
         return 0;
     }
+    if (!strcmp(mode, "secure")) secure();
     if (!strcmp(mode, "damage")) damage(0);
     if (!strcmp(mode, "nul")) damage(1);
     if (!strcmp(mode, "link")) broken_link();

@@ -11,6 +11,8 @@
 enum { WORKERS = 4, SHARED = 512, OWN = 48, CHILDREN_MAX = 6 };
 static byte *shared[SHARED];
 static int over, children;
+/* Handlers that are forking now, and whether they may. */
+static int forking, alone;
 static long forks, forks_in_handler, threads, checks;
 static __thread volatile sig_atomic_t in_child;
 
@@ -128,7 +130,9 @@ static int one_more_child(void) {
 
 static void tick(int signal) {
     int kept = errno;
-    if (!in_child && !__atomic_load_n(&over, __ATOMIC_RELAXED) && one_more_child()) {
+    __atomic_add_fetch(&forking, 1, __ATOMIC_SEQ_CST);
+    int may = !__atomic_load_n(&alone, __ATOMIC_SEQ_CST) && !__atomic_load_n(&over, __ATOMIC_RELAXED);
+    if (!in_child && may && one_more_child()) {
         pid_t pid = fork();
         if (pid == 0) {
             in_child = 1;
@@ -137,6 +141,7 @@ static void tick(int signal) {
             __atomic_add_fetch(&forks_in_handler, 1, __ATOMIC_RELAXED);
         }
     }
+    __atomic_sub_fetch(&forking, 1, __ATOMIC_SEQ_CST);
     errno = kept;
 }
 
@@ -234,8 +239,13 @@ static void *overseer(void *arg) {
             FILE *stream = fopencookie((void *)i, "w", (cookie_io_functions_t){.write = write_all});
             MUST(stream);
             fputc('x', stream);
+            /* Whoever writes with the list of streams locked, and waits for a lock of malloc's, stops for ever if its owner's
+             * handler forks now, whichever malloc it is: the fork waits for the list. */
+            __atomic_store_n(&alone, 1, __ATOMIC_SEQ_CST);
+            while (__atomic_load_n(&forking, __ATOMIC_SEQ_CST)) nap(1);
             fflush(NULL);
             fclose(stream);
+            __atomic_store_n(&alone, 0, __ATOMIC_SEQ_CST);
         }
     }
     return NULL;

@@ -153,6 +153,22 @@ fn lists_hold_what_the_walk_finds() {
 }
 
 #[test]
+fn a_heap_in_secure_mode_is_read_with_its_masked_links() {
+    let held = states("secure", Door::Preload, "secure");
+    let seen = look_at(&held);
+    assert!(seen.is_sound(), "{:?}", seen.walked);
+    seen.tiles();
+    for (user, _) in held.told("Quarantined") {
+        assert_eq!(seen.at(user).unwrap().what, What::Quarantined);
+    }
+    assert_eq!(held.told("Quarantined").len(), 1);
+    let lists = lists::of_arena(&seen.target, &seen.records.arenas[0], 100);
+    let (free, bytes) = seen.sum(|what| matches!(what, What::Unsorted | What::Small | What::Large));
+    assert!(free > 0 && lists.iter().all(|list| list.broken.is_none()), "{lists:?}");
+    assert_eq!((free, bytes), lists.iter().fold((0, 0), |sum, list| (sum.0 + list.count, sum.1 + list.bytes)));
+}
+
+#[test]
 fn damage_is_named_and_walked_around() {
     for (mode, bytes) in [("damage", "41 41 41 41"), ("nul", "00 ")] {
         let held = states(mode, Door::Preload, "");

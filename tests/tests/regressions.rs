@@ -90,6 +90,11 @@ fn a_threads_cache_began_with_another_threads_lines() {
 }
 
 #[test]
+fn a_threads_cache_went_on_with_another_threads_lines() {
+    holds("passive_sharing.c", &["5000"], &[]);
+}
+
+#[test]
 fn the_check_found_faults_in_mappings_that_came_and_went() {
     holds("check_beside_mappings.c", &[], &[]);
 }

@@ -1,9 +1,11 @@
 //! The aligned functions' common part: chunks at multiples of any power of two.
 
+use crate::cache;
 use crate::malloc::{self, no_memory};
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call};
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread;
@@ -23,29 +25,35 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
         thread.unpark();
         thread.tick();
     }
-    let user = steps(align, request);
-    if !user.is_null() {
-        probe::allocated(Call::Aligned, || crate::free::length(user as usize));
+    let needed = secure::padded(request);
+    let made = steps(align, needed).or_else(|| secure::again(|| steps(align, needed)));
+    let Some((user, zero)) = made else { return core::ptr::null_mut() };
+    if secure::is_on() {
+        secure::hand_out(user as usize, request, zero);
     }
+    probe::allocated(Call::Aligned, || crate::free::length(user as usize));
     user
 }
 
-fn steps(align: usize, request: usize) -> *mut u8 {
+/// A chunk, and whether it is known to be zero.
+fn steps(align: usize, request: usize) -> Option<(*mut u8, bool)> {
     let with_space = request.saturating_add(align);
     let maps = with_space >= POLICY.mmap_threshold.load(Relaxed);
     if maps && let Some(made) = mapped::allocate(request, align) {
-        return made.user as *mut u8;
+        return Some((made.user as *mut u8, made.zero));
     }
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {
         Some(chunk) => {
-            // What a free wrote there is no longer true.
-            // SAFETY: the chunk holds at least three words.
-            unsafe { *chunk.word(0) = 0 };
-            chunk.user() as *mut u8
+            // What secure mode hands out must be as it was left.
+            if !secure::is_on() {
+                // SAFETY: allocated just now.
+                unsafe { cache::clear(chunk.user()) };
+            }
+            Some((chunk.user() as *mut u8, false))
         }
-        None if !maps => mapped::allocate(request, align).map_or(core::ptr::null_mut(), |made| made.user as *mut u8),
-        None => core::ptr::null_mut(),
+        None if !maps => mapped::allocate(request, align).map(|made| (made.user as *mut u8, made.zero)),
+        None => None,
     }
 }
 

@@ -60,8 +60,10 @@ pub struct Head {
     pub until_look: u32,
 }
 
-/// Frees between two looks at the clock.
-pub const LOOK_EVERY: u32 = 256;
+/// Frees between two looks at the clock. A prime, so that a program's loop isn't met at the same place each time.
+pub const LOOK_EVERY: u32 = 257;
+/// What `until_look` begins with: the free that looks goes on to count itself.
+pub const LOOKED: u32 = LOOK_EVERY + 1;
 
 /// Freed pointers that wait for their headers. Two in every build but those that are made to compare with, by features.
 pub const PARKED: usize = if cfg!(feature = "park-none") {
@@ -71,6 +73,9 @@ pub const PARKED: usize = if cfg!(feature = "park-none") {
 } else {
     2
 };
+
+/// Do the fast paths prove what they find? In every build but one that is made to compare with, by a feature.
+pub const CHECKED: bool = !cfg!(feature = "unchecked");
 
 /// A head with its bins.
 #[repr(C)]
@@ -126,7 +131,7 @@ impl Bin {
 
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
-        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOK_EVERY }
+        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOKED }
     }
 }
 
@@ -214,6 +219,14 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
         // The header that the next call for this size will prove. (Of the last chunk, it's the magazine's count: harmless.)
         arch::prefetch((*slot.sub(1)).wrapping_sub(8));
         let chunk = Chunk::from_user(user);
+        if !CHECKED {
+            if user == SENTINEL as usize {
+                return core::ptr::null_mut();
+            }
+            (*bin).top = slot;
+            chunk.set_cookie(chunk.cookie() ^ State::Cached as u32);
+            return user as *mut u8;
+        }
         let live = cookie_by((*head).secret, user, size);
         if chunk.cookie() != live ^ State::Cached as u32 {
             return core::ptr::null_mut();
@@ -243,8 +256,10 @@ pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
         let user = *slot;
         let chunk = Chunk::from_user(user);
         let size = chunk.size();
-        let live = cookie_by((*head).secret, user, size);
-        if chunk.cookie() != live ^ State::Cached as u32 || size < needed {
+        let cached = State::Cached as u32;
+        let live = if CHECKED { cookie_by((*head).secret, user, size) } else { chunk.cookie() ^ cached };
+        // The sentinel's size is 0.
+        if CHECKED && chunk.cookie() != live ^ cached || size < needed {
             return core::ptr::null_mut();
         }
         (*bin).top = slot;
@@ -276,7 +291,7 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
     // door's `fault`.
     unsafe {
         let [newer, older] = (*head).parked;
-        if user == newer || user == older || may_be_mapped(user) {
+        if CHECKED && (user == newer || user == older) || may_be_mapped(user) {
             return false;
         }
         let away = match PARKED {
@@ -286,9 +301,9 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         } as usize;
         let chunk = Chunk::from_user(away);
         let size = chunk.size();
-        let live = cookie_by((*head).secret, away, size);
+        let live = if CHECKED { cookie_by((*head).secret, away, size) } else { chunk.cookie() };
         let key = (*head).key;
-        if chunk.cookie() != live || PARKED > 0 && *(away as *const usize) != key {
+        if CHECKED && (chunk.cookie() != live || PARKED > 0 && *(away as *const usize) != key) {
             return false;
         }
         let bin = if size <= SMALL_MAX {
@@ -311,7 +326,9 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         *top = away;
         (*bin).top = top.add(1);
         if PARKED > 0 {
-            *user.cast::<usize>() = key;
+            if CHECKED {
+                *user.cast::<usize>() = key;
+            }
             (*head).parked = [user, if PARKED > 1 { newer } else { SENTINEL }];
         }
         true
@@ -329,15 +346,15 @@ pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
     // SAFETY: as in `park_in`.
     unsafe {
         let [newer, older] = (*head).parked;
-        if request >= (*head).limit || user == newer || user == older || may_be_mapped(user) {
+        if request >= (*head).limit || CHECKED && (user == newer || user == older) || may_be_mapped(user) {
             return false;
         }
         let size = rounded(request);
         let bin = bin_of(head, size);
         let top = (*bin).top;
         let chunk = Chunk::from_user(user as usize);
-        let live = cookie_by((*head).secret, user as usize, size);
-        if chunk.cookie() != live || top == (*bin).limit {
+        let live = if CHECKED { cookie_by((*head).secret, user as usize, size) } else { chunk.cookie() };
+        if CHECKED && chunk.cookie() != live || top == (*bin).limit {
             return false;
         }
         // The last one is left to `park_in`, which takes the slow path with it.
@@ -359,7 +376,7 @@ pub unsafe fn push_sized(user: *mut u8, request: usize) -> bool {
 /// The chunk is the caller's, live.
 #[inline(always)]
 pub unsafe fn clear(user: usize) {
-    if PARKED > 0 {
+    if PARKED > 0 && CHECKED {
         // SAFETY: as the caller promises; a chunk holds at least three words.
         unsafe { *(user as *mut usize) = 0 };
     }

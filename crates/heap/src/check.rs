@@ -17,6 +17,7 @@ use crate::line::Line;
 use crate::list::{self, Link, Span};
 use crate::mapped;
 use crate::region::{self, Region};
+use crate::secure::{self, clear};
 use crate::size::*;
 use crate::store::Store;
 use crate::thread;
@@ -124,6 +125,7 @@ impl Checker<'_> {
             match state {
                 State::Live => self.walked.live += 1,
                 State::Cached => self.walked.cached += 1,
+                State::Quarantined => self.quarantined(chunk),
                 State::Fast => {
                     self.walked.fast += 1;
                     self.walked.fast_bytes += chunk.size();
@@ -151,6 +153,17 @@ impl Checker<'_> {
             }
             before = Some((chunk, state));
             chunk = Chunk::at(end);
+        }
+    }
+
+    /// A chunk that waits must be clear. Its thread may take it out and hand it out meanwhile: then it no longer says that it
+    /// waits.
+    fn quarantined(&mut self, chunk: Chunk) {
+        self.walked.cached += 1;
+        // SAFETY: a proven chunk of a locked heap, whose size can't change.
+        let written = unsafe { clear::first_written(chunk.user(), chunk.size() - OVERHEAD) };
+        if written.is_some() && secure::has(secure::CLEAR) && chunk.is(State::Quarantined) {
+            self.fault(chunk.address(), "a chunk in quarantine was written to");
         }
     }
 

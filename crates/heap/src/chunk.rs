@@ -52,10 +52,13 @@ pub enum State {
     Fence = 0xc33c_5a96,
     /// Handed out to the program, in a mapping of its own.
     Mapped = 0x693c_0f78,
+    /// Freed, in a thread's quarantine.
+    Quarantined = 0x0f96_6996,
 }
 
 use State::*;
-const STATES: [State; 7] = [Live, Cached, Fast, Free, Top, Fence, Mapped];
+/// In the order in which they are looked for: as often as they are met.
+const STATES: [State; 8] = [Live, Cached, Top, Free, Fast, Quarantined, Fence, Mapped];
 
 /// The process's secret: an odd multiplier, drawn before the first chunk is made.
 pub static SECRET: AtomicU64 = AtomicU64::new(1);

@@ -5,6 +5,7 @@ use crate::chunk::SECRET;
 use crate::kernel;
 use crate::line::Line;
 use crate::policy::{POLICY, Thp};
+use crate::secure;
 use crate::sync::atomic::Ordering::Relaxed;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use heapglass_os as os;
@@ -18,6 +19,7 @@ pub fn draw_secret() {
     // The C library makes its stack guard of the first half; mixing keeps either from telling the other.
     let mixed = (a ^ b.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     SECRET.store((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1, Relaxed);
+    secure::keys::draw(a, b);
 }
 
 /// Reads all variables. glibc's come first, so that ours win.
@@ -103,6 +105,17 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"decay" => POLICY.set_decay(milliseconds(value)?),
         b"populate" => POLICY.populate.store(switch(value)?, Relaxed),
         b"thp" => POLICY.set_thp(thp(value)?),
+        b"secure" => secure::set(secure::ALL, value.is_empty() || switch(value)?),
+        b"quarantine" => secure::set_quarantine(bytes(value)?),
+        b"quarantine_chunks" => {
+            return secure::quarantine::set_chunks(bytes(value)?).then_some(()).ok_or(Wrong::Value);
+        }
+        b"canary" => secure::set(secure::CANARY, switch(value)?),
+        b"clear" => secure::set(secure::CLEAR, switch(value)?),
+        b"shuffle" => secure::set(secure::SHUFFLE, switch(value)?),
+        b"mapping_guards" => secure::set(secure::GUARDS, switch(value)?),
+        b"keyed_links" => secure::set(secure::LINKS, switch(value)?),
+        b"zero" => secure::set(secure::ZERO, switch(value)?),
         _ => return Err(Wrong::Key),
     }
     Ok(())

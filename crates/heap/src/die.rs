@@ -12,6 +12,7 @@ fn place(state: State) -> &'static str {
         State::Top => "the top of its heap",
         State::Fence => "the end of its heap",
         State::Mapped => "a mapping of its own",
+        State::Quarantined => "in quarantine",
     }
 }
 
@@ -21,7 +22,7 @@ pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
     let chunk = Chunk::from_user(user);
     let line = Line::new().text(call).text("(").hex(user).text("): ");
     match state {
-        Some(State::Cached | State::Fast | State::Free) => line
+        Some(State::Cached | State::Quarantined | State::Fast | State::Free) => line
             .text(if call == "free" { "double free: " } else { "use after free: " })
             .text("the chunk of ")
             .number(chunk.size())
@@ -129,6 +130,43 @@ pub fn corrupt_prev_size(chunk: Chunk) -> ! {
 #[cold]
 pub fn unmapped(call: &'static str, user: usize) -> ! {
     invalid(call, user, "no memory of a heap is there; if it was a chunk, its heap went back to the kernel")
+}
+
+/// What a canary shows: the bytes that were asked for, and the first byte behind them that was written to, as far as both can
+/// still be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overrun {
+    pub request: Option<usize>,
+    pub at: Option<usize>,
+}
+
+/// A write ran past the end of what was asked for. `room` is what the chunk holds in all.
+#[cold]
+pub fn overrun(call: &'static str, user: usize, room: usize, found: Overrun) -> ! {
+    let line = Line::new().text(call).text("(").hex(user).text("): overflow: a write ran past the end of ");
+    let line = match found.request {
+        Some(request) => line.text("the ").number(request).text(" bytes that were asked for"),
+        None => line.text("what was asked for, of a chunk that holds ").number(room).text(" bytes"),
+    };
+    match found.at {
+        Some(at) => line.text(", first seen at byte ").number(at).die(),
+        None => line.text(", and over its length").die(),
+    }
+}
+
+/// A freed chunk isn't as it was left: `at` is the first byte that was written to, of `room`.
+#[cold]
+pub fn written_after_free(user: usize, room: usize, at: usize, when: &'static str) -> ! {
+    Line::new()
+        .text("write after free: the chunk at ")
+        .hex(user)
+        .text(", free, was written to at byte ")
+        .number(at)
+        .text(" of ")
+        .number(room)
+        .text("; seen when it was ")
+        .text(when)
+        .die()
 }
 
 /// The program moved the break down into a heap.

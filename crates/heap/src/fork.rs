@@ -19,6 +19,7 @@ use crate::kernel;
 use crate::mapped;
 use crate::meta;
 use crate::policy::POLICY;
+use crate::secure;
 use crate::sync::atomic::{AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use crate::thread::{self, Thread};
@@ -138,6 +139,7 @@ pub extern "C" fn child() {
     decay::reset();
     Thread::after_fork(thread::existing());
     thread::renumber();
+    secure::after_fork();
     let Some(forking) = under_way(me) else { return };
     let is_above = forking.ends_above();
     for (bit, lock) in locks() {

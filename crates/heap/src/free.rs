@@ -3,13 +3,14 @@
 
 use crate::arch;
 use crate::arena;
-use crate::cache::{self, PARKED, SENTINEL};
+use crate::cache::{self, CHECKED, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe;
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{self, Thread};
@@ -65,6 +66,10 @@ fn could_be(size: usize, length: usize) -> bool {
 
 fn check_size(call: &'static str, user: *mut u8, size: usize) {
     let (usable, right) = match live(call, user as usize) {
+        _ if secure::has(secure::CANARY) => {
+            let asked = usable(call, user);
+            (asked, size == asked)
+        }
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, could_be(size, chunk.size())),
         Live::Mapped { base, length } => {
             let usable = mapped::usable(user as usize, base, length);
@@ -82,10 +87,11 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     if user.is_null() {
         return 0;
     }
-    match live(call, user as usize) {
+    let room = match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
-    }
+    };
+    secure::asked(call, user as usize, room)
 }
 
 /// Bytes of a chunk in use, with its header and rounding; of a mapping, all of it. For figures.
@@ -161,7 +167,7 @@ fn look_up(call: &'static str, user: usize) -> Live {
 }
 
 /// The arena in whose heaps a user pointer lies, with its header readable.
-fn home_of(user: usize) -> Option<usize> {
+pub fn home_of(user: usize) -> Option<usize> {
     arena::home_of(Chunk::from_user(user).address())
 }
 
@@ -210,6 +216,9 @@ fn free_slow(user: *mut u8) {
     }
     let was_due = thread.cache.head.until_look == 0;
     thread.tick();
+    if was_due && !exact {
+        thread.look_for_strays();
+    }
     // SAFETY: as above. Nothing but the look at the clock was in the way.
     if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
         return;
@@ -249,8 +258,12 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
         report_not_live("free", user);
     }
     let size = chunk.size();
+    secure::asked("free", user, size - OVERHEAD);
     if chunk.next().state().is_none() {
         prove_next(chunk);
+    }
+    if secure::is_on() {
+        return secure::take_back(thread, chunk, size);
     }
     put_away_chunk(thread, chunk, size);
 }
@@ -267,7 +280,7 @@ pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
         report_not_live("free", user);
     }
     // SAFETY: a chunk of a heap has a first word.
-    if unsafe { *chunk.word(0) } != thread.cache.head.key {
+    if CHECKED && unsafe { *chunk.word(0) } != thread.cache.head.key {
         die::changed_since_freed(user, chunk.size());
     }
     Some(chunk)
@@ -285,7 +298,7 @@ fn prove_next(chunk: Chunk) {
 }
 
 /// A proven chunk of a heap, live until now.
-fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
+pub fn put_away_chunk(thread: Option<&mut Thread>, chunk: Chunk, size: usize) {
     let me = thread::owner();
     match thread {
         Some(thread) => {

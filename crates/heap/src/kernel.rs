@@ -130,6 +130,41 @@ pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
     unsafe { os::discard(address, bytes) }
 }
 
+/// Makes pages inaccessible without a mapping of their own, or else with one: `false` where the kernel does neither.
+///
+/// # Safety
+/// Nothing may use the range afterwards.
+pub unsafe fn guard(address: usize, bytes: usize) -> bool {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    // SAFETY: as the caller promises.
+    unsafe {
+        if !REFUSED.load(Relaxed) {
+            count(&counters().madvise_calls);
+            if os::guard(address, bytes).is_ok() {
+                return true;
+            }
+            REFUSED.store(true, Relaxed);
+        }
+        protect(address, bytes, Access::None).is_ok()
+    }
+}
+
+/// # Safety
+/// See `os::reserve_at`.
+pub unsafe fn reserve_at(address: usize, bytes: usize, replaces: bool) -> Result<(), Errno> {
+    count(&counters().mmap_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::reserve_at(address, bytes, replaces) }
+}
+
+/// # Safety
+/// See `os::remap_to`.
+pub unsafe fn remap_to(address: usize, old: usize, new: usize, place: usize) -> Result<(), Errno> {
+    count(&counters().mremap_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::remap_to(address, old, new, place) }
+}
+
 /// So many bytes of pages inside a heap went back.
 pub fn released(bytes: usize) {
     counters().released_bytes.fetch_add(bytes as u64, Relaxed);

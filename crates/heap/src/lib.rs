@@ -10,7 +10,8 @@
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
-//! 9. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `root`, `line`, `die`: what else an allocator needs.
+//! 9. `secure`: quarantine, canaries, guards, for those who want them.
+//! 10. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `root`, `line`, `die`: what else an allocator needs.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
@@ -71,6 +72,8 @@ pub mod refill;
 pub mod region;
 #[cfg(not(loom))]
 pub mod root;
+#[cfg(not(loom))]
+pub mod secure;
 #[cfg(not(loom))]
 pub mod size;
 #[cfg(not(loom))]

@@ -6,27 +6,86 @@
 
 use crate::arena;
 use crate::die;
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use heapglass_event::root::{Place, link_mask};
 
-/// Forward and backward pointer; where an item's own links lie is its address.
+/// Forward and backward pointer; where an item's own links lie is its address. They are read and written by the functions
+/// below alone: in secure mode each is kept under a mask of its place, which nobody knows who doesn't know the key.
 #[repr(C)]
 pub struct Link {
-    pub fd: *mut Link,
-    pub bk: *mut Link,
+    fd: usize,
+    bk: usize,
+}
+
+/// What links are kept under; 0 for nothing.
+static KEY: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the key. Before the first list.
+pub fn set_key(key: u64) {
+    KEY.store(key as usize, Relaxed);
+}
+
+/// For `root`.
+pub const fn key_place() -> Place {
+    Place::of(&raw const KEY)
+}
+
+/// The mask of a place.
+#[inline]
+fn mask(place: *const usize) -> usize {
+    link_mask(KEY.load(Relaxed) as u64, place as u64) as usize
+}
+
+/// The item behind, not checked.
+///
+/// # Safety
+/// The link may be read.
+#[inline]
+pub unsafe fn fd(link: *const Link) -> *mut Link {
+    // SAFETY: as the caller promises.
+    unsafe { ((*link).fd ^ mask(&raw const (*link).fd)) as *mut Link }
+}
+
+/// The item before, not checked.
+///
+/// # Safety
+/// As `fd`.
+#[inline]
+pub unsafe fn bk(link: *const Link) -> *mut Link {
+    // SAFETY: as the caller promises.
+    unsafe { ((*link).bk ^ mask(&raw const (*link).bk)) as *mut Link }
+}
+
+#[inline]
+unsafe fn set_fd(link: *mut Link, fd: *mut Link) {
+    // SAFETY: the caller may write the link.
+    unsafe { (*link).fd = fd as usize ^ mask(&raw const (*link).fd) };
+}
+
+#[inline]
+unsafe fn set_bk(link: *mut Link, bk: *mut Link) {
+    // SAFETY: as above.
+    unsafe { (*link).bk = bk as usize ^ mask(&raw const (*link).bk) };
 }
 
 impl Link {
     pub const fn unset() -> Link {
-        Link { fd: core::ptr::null_mut(), bk: core::ptr::null_mut() }
+        Link { fd: 0, bk: 0 }
     }
 
     /// An empty list points at itself.
     pub fn clear(&mut self) {
-        self.fd = self;
-        self.bk = self;
+        let head: *mut Link = self;
+        // SAFETY: our own.
+        unsafe {
+            set_fd(head, head);
+            set_bk(head, head);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        core::ptr::eq(self.fd, self)
+        // SAFETY: our own.
+        core::ptr::eq(unsafe { fd(self) }, self)
     }
 }
 
@@ -57,13 +116,14 @@ impl Span {
 pub unsafe fn insert(span: &Span, after: *mut Link, item: *mut Link) {
     // SAFETY: as the caller promises; the successor is checked before it is written.
     unsafe {
-        let fd = (*after).fd;
-        if !span.holds(fd) || (*fd).bk != after {
-            die::corrupt_list(after as usize, fd as usize);
+        let next = fd(after);
+        if !span.holds(next) || bk(next) != after {
+            die::corrupt_list(after as usize, next as usize);
         }
-        *item = Link { fd, bk: after };
-        (*after).fd = item;
-        (*fd).bk = item;
+        set_fd(item, next);
+        set_bk(item, after);
+        set_fd(after, item);
+        set_bk(next, item);
     }
 }
 
@@ -74,14 +134,14 @@ pub unsafe fn insert(span: &Span, after: *mut Link, item: *mut Link) {
 pub unsafe fn remove(span: &Span, item: *mut Link) -> *mut Link {
     // SAFETY: both neighbours are checked before they are followed or written.
     unsafe {
-        let Link { fd, bk } = *item;
-        if !span.holds(fd) || !span.holds(bk) || (*fd).bk != item || (*bk).fd != item {
-            let sound = span.holds(fd) && (*fd).bk == item;
-            die::corrupt_list(item as usize, if sound { bk } else { fd } as usize);
+        let (next, prev) = (fd(item), bk(item));
+        if !span.holds(next) || !span.holds(prev) || bk(next) != item || fd(prev) != item {
+            let sound = span.holds(next) && bk(next) == item;
+            die::corrupt_list(item as usize, if sound { prev } else { next } as usize);
         }
-        (*fd).bk = bk;
-        (*bk).fd = fd;
-        if fd == bk { fd } else { core::ptr::null_mut() }
+        set_bk(next, prev);
+        set_fd(prev, next);
+        if next == prev { next } else { core::ptr::null_mut() }
     }
 }
 
@@ -104,8 +164,8 @@ pub unsafe fn next(span: &Span, link: *mut Link) -> *mut Link {
 pub unsafe fn step(span: &Span, link: *mut Link) -> Result<*mut Link, usize> {
     // SAFETY: checked before it is followed.
     unsafe {
-        let fd = (*link).fd;
-        if span.holds(fd) && (*fd).bk == link { Ok(fd) } else { Err(fd as usize) }
+        let next = fd(link);
+        if span.holds(next) && bk(next) == link { Ok(next) } else { Err(next as usize) }
     }
 }
 
@@ -116,10 +176,10 @@ pub unsafe fn step(span: &Span, link: *mut Link) -> Result<*mut Link, usize> {
 pub unsafe fn prev(span: &Span, link: *mut Link) -> *mut Link {
     // SAFETY: checked before it is followed.
     unsafe {
-        let bk = (*link).bk;
-        if !span.holds(bk) || (*bk).fd != link {
-            die::corrupt_list(link as usize, bk as usize);
+        let prev = bk(link);
+        if !span.holds(prev) || fd(prev) != link {
+            die::corrupt_list(link as usize, prev as usize);
         }
-        bk
+        prev
     }
 }

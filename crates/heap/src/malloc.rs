@@ -8,6 +8,7 @@ use crate::chunk::Chunk;
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call};
+use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -111,10 +112,15 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         thread.unpark();
         thread.tick();
     }
-    let allocated = steps(thread, request)?;
+    let needed = secure::padded(request);
+    let mut allocated = steps(thread, needed).or_else(|| secure::again(|| steps(thread::current(), needed)))?;
     let user = allocated.user;
-    // SAFETY: allocated just now.
-    unsafe { cache::clear(user as usize) };
+    if secure::is_on() {
+        allocated.zero = secure::hand_out(user as usize, request, allocated.zero);
+    } else {
+        // SAFETY: allocated just now.
+        unsafe { cache::clear(user as usize) };
+    }
     probe::allocated(call, || crate::free::length(user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 && call != Call::Calloc {

@@ -22,6 +22,7 @@ use crate::decay;
 use crate::die;
 use crate::kernel;
 use crate::policy::{MMAP_THRESHOLD_MAX, POLICY};
+use crate::secure::{self, mapping};
 use crate::size::{HEADER, MAX_REQUEST};
 use crate::sync::atomic::{AtomicUsize, Ordering::*, fence};
 use crate::sync::lock::Lock;
@@ -120,6 +121,7 @@ pub fn count_anew() {
         KEPT.store(table.slots().iter().filter(|slot| slot.entry == Entry::Kept).count(), Relaxed);
         table.warm_bytes = table.warm.iter().map(|warm| warm.length).sum();
         WARMED.store(table.warm.iter().filter(|warm| warm.length != 0).count(), Relaxed);
+        secure::mapping::forget();
     });
 }
 
@@ -163,6 +165,11 @@ pub enum Known {
     },
     Freed,
     No,
+}
+
+/// Runs `work` with the lock; `None` where this thread has it already.
+pub fn alone<T>(work: impl FnOnce() -> T) -> Option<T> {
+    locked(|_| work())
 }
 
 fn locked<T>(work: impl FnOnce(&mut Table) -> T) -> Option<T> {
@@ -274,6 +281,24 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     if request > MAX_REQUEST || CHUNKS.load(Relaxed) >= POLICY.mmap_max.load(Relaxed) {
         return None;
     }
+    let (user, base, length, zero) =
+        if secure::has(secure::GUARDS) { mapping::place(request, align)? } else { place(request, align)? };
+    // Before it is listed: whoever looks through the table finds headers that are whole.
+    write_header(user, length);
+    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
+    if listed.is_none() {
+        // SAFETY: mapped a moment ago, unknown to anyone.
+        unsafe { mapping::unmap(base, length) };
+        return None;
+    }
+    CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
+    BYTES.fetch_add(length, Relaxed);
+    kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
+    Some(Made { user, zero })
+}
+
+/// Memory for a mapped chunk: its user pointer, its mapping, and whether that is zero.
+fn place(request: usize, align: usize) -> Option<(usize, usize, usize, bool)> {
     // Aligned chunks start at a page's start at least, where free knows them without a look at the header.
     let align = if align > HEADER { align.max(os::page_size()) } else { align };
     let extra = if align > HEADER { align } else { 0 };
@@ -284,25 +309,14 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     let warm = if extra == 0 { take_warm(length) } else { None };
     let kept = if extra == 0 && warm.is_none() { take_kept(length) } else { None };
     let zero = warm.is_none();
-    let (user, base, length) = match warm.or(kept) {
-        Some(base) => (base + HEADER, base, length),
+    Some(match warm.or(kept) {
+        Some(base) => (base + HEADER, base, length, zero),
         None => {
             let base = kernel::map(0, length, os::Access::ReadWrite).ok()?;
-            if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align)? }
+            let cut = if extra == 0 { (base + HEADER, base, length) } else { cut(base, length, request, align)? };
+            (cut.0, cut.1, cut.2, true)
         }
-    };
-    // Before it is listed: whoever looks through the table finds headers that are whole.
-    write_header(user, length);
-    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
-    if listed.is_none() {
-        // SAFETY: mapped a moment ago, unknown to anyone.
-        let _ = unsafe { kernel::unmap(base, length) };
-        return None;
-    }
-    CHUNKS_PEAK.fetch_max(CHUNKS.fetch_add(1, Relaxed) + 1, Relaxed);
-    BYTES.fetch_add(length, Relaxed);
-    kernel::add(&kernel::counters().mapped_bytes, &kernel::counters().mapped_peak_bytes, length);
-    Some(Made { user, zero })
+    })
 }
 
 /// Memory of a mapping that was freed a while ago, brought to this length.
@@ -411,6 +425,7 @@ pub fn free(user: usize) -> Known {
         match slot.entry {
             Entry::Live => {
                 prove(user, slot.length);
+                secure::asked("free", user, usable(user, slot.base, slot.length));
                 slot.entry = Entry::Freed;
                 Known::Live { base: slot.base, length: slot.length }
             }
@@ -423,7 +438,12 @@ pub fn free(user: usize) -> Known {
         CHUNKS.fetch_sub(1, Relaxed);
         BYTES.fetch_sub(length, Relaxed);
         kernel::sub(&kernel::counters().mapped_bytes, length);
-        let keeps = !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
+        if secure::has(secure::GUARDS) {
+            // SAFETY: the chunk was proven live, and is the caller's to free.
+            unsafe { mapping::retire(base, length) };
+            return known;
+        }
+        let keeps = !secure::is_on() && !POLICY.mapping_freed(length) && !POLICY.keeps_nothing();
         if keeps && locked(|table| table.keep_warm(base, length)) == Some(true) {
             WARMED.fetch_add(1, Relaxed);
             decay::raise();
@@ -484,7 +504,13 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
             return None;
         }
         // SAFETY: a whole mapping of ours; the caller gives the old address up where it moves.
-        let new_base = unsafe { kernel::remap(base, length, new_length) }.ok()?;
+        let new_base = unsafe {
+            if secure::has(secure::GUARDS) {
+                mapping::resize(base, length, new_length)
+            } else {
+                kernel::remap(base, length, new_length).ok()
+            }
+        }?;
         let new_user = new_base + offset;
         table.find(user).entry = Entry::Freed;
         table.add(new_user, new_base, new_length);

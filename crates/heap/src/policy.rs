@@ -2,6 +2,7 @@
 //! are dynamic, the two thresholds by freeing mapped chunks; every
 //! reader takes the value of the moment.
 
+use crate::secure;
 use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
 use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
@@ -161,6 +162,6 @@ impl Policy {
 
     /// Must every call be taken exactly, with nothing parked and each pointer looked up?
     pub fn is_exact(&self) -> bool {
-        self.classic.load(Relaxed) || !self.park.load(Relaxed) || self.perturb.load(Relaxed) != 0
+        self.classic.load(Relaxed) || !self.park.load(Relaxed) || self.perturb.load(Relaxed) != 0 || secure::is_on()
     }
 }

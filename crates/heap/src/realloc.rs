@@ -10,6 +10,7 @@ use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call};
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread;
@@ -44,6 +45,7 @@ unsafe fn realloc_slow(user: *mut u8, request: usize) -> *mut u8 {
     }
     let (usable, resized) = match free::live("realloc", user as usize) {
         _ if request > MAX_REQUEST => return no_memory(),
+        live if secure::is_on() => secure::resize::resize(user as usize, &live, request),
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, in_heap(chunk, request)),
         Live::Mapped { base, length } => {
             (mapped::usable(user as usize, base, length), in_mapping(user as usize, base, length, request))
@@ -65,17 +67,22 @@ unsafe fn realloc_slow(user: *mut u8, request: usize) -> *mut u8 {
 /// `user` is the caller's.
 pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
     match free::live("realloc", user as usize) {
+        live if secure::is_on() => secure::resize::in_place(&live, request),
         Live::Heap(chunk) => in_heap(chunk, request).is_some(),
         // Much less isn't worth the mapping's pages.
         Live::Mapped { .. } => (free::usable("realloc", user) / 2..=free::usable("realloc", user)).contains(&request),
     }
 }
 
-fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
+/// Resizes a live chunk of a heap where it is.
+pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
     let (size, old) = (chunk_size(request)?, chunk.size());
     if size <= old {
         if !stays(old, size) {
-            with_home(chunk, |store| store.shorten(chunk, size))?;
+            with_home(chunk, |store| {
+                secure::clear::end(chunk, size);
+                store.shorten(chunk, size);
+            })?;
         }
     } else if !may_lengthen(chunk) || !lengthen(chunk, size) {
         return None;
@@ -114,7 +121,8 @@ fn with_home<T>(chunk: Chunk, work: impl FnOnce(&mut crate::store::Store) -> T) 
     home.lock(thread::owner()).map(|mut guard| work(&mut guard))
 }
 
-fn in_mapping(user: usize, base: usize, length: usize, request: usize) -> Option<usize> {
+/// Resizes a live mapped chunk, moving its pages where that must be.
+pub fn in_mapping(user: usize, base: usize, length: usize, request: usize) -> Option<usize> {
     // A small rest in a mapping of its own would waste most of a page, and each later resize would be a system call.
     if request <= CACHED_MAX && request < POLICY.mmap_threshold.load(Relaxed) {
         return None;

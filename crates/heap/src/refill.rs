@@ -12,6 +12,7 @@ use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine, proven};
 use crate::region;
+use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -75,6 +76,7 @@ impl Thread {
         if size > SMALL_MAX {
             return self.pop_medium(size);
         }
+        self.shuffle_next(class_of(size));
         let bin = self.cache.bins.get_mut(class_of(size))?;
         // SAFETY: the slot below a bin's position is filled, or the magazine's zero guard.
         let user = unsafe { *bin.top.sub(1) };
@@ -94,6 +96,7 @@ impl Thread {
     /// Classes above the exact ones hold several sizes: in one all fit, and in the one below perhaps the newest few.
     fn pop_medium(&mut self, size: usize) -> Option<Chunk> {
         let (above, class) = (class_above(size), class_of(size));
+        self.shuffle_next(above);
         let (class, back) = if !self.cached(above).is_empty() {
             (above, 0)
         } else {
@@ -148,6 +151,59 @@ impl Thread {
         let is_own = region::owner(chunk.address()).is_none_or(|home| ptr::eq(arena::get(home), self.arena));
         *foreign += u8::from(!is_own);
         !is_own
+    }
+
+    /// Called at a look at the clock. Where a class neither got nor gave away a magazine for a while, the same few chunks go
+    /// round. Those among them that are another arena's share cache lines with what that arena's threads use, and would do so for
+    /// ever: they go home, and chunks of the thread's own arena take their place. (Emery Berger calls this passive false sharing.)
+    pub fn look_for_strays(&mut self) {
+        /// A class is searched at one look of so many: searching costs as much as a few frees. A prime, too.
+        const SELDOM: u32 = 17;
+        self.looks = self.looks.wrapping_add(1);
+        if !self.looks.is_multiple_of(SELDOM) || arena::count() < 2 {
+            return;
+        }
+        let older = self.cache.head.parked[1] as usize;
+        if free::home_of(older).is_none() || !Chunk::from_user(older).is(State::Live) {
+            return;
+        }
+        let class = class_of(Chunk::from_user(older).size());
+        if !self.stirred.get_mut(class).is_none_or(core::mem::take) && self.send_strays_home(class) {
+            // The next look searches again: others were in the program's hands just now.
+            self.looks = self.looks.wrapping_sub(1);
+        }
+    }
+
+    /// Returns whether there were any.
+    #[cold]
+    fn send_strays_home(&mut self, class: usize) -> bool {
+        /// The newest, which are those that go round.
+        const NEWEST: usize = 16;
+        let Some(bin) = self.cache.bins.get_mut(class) else { return false };
+        let (me, own) = (thread::owner(), self.arena);
+        let is_stray = |user: usize| {
+            region::owner(Chunk::from_user(user).address()).is_some_and(|home| !ptr::eq(arena::get(home), own))
+        };
+        let (mut slot, mut found) = (bin.top, false);
+        for _ in 0..NEWEST {
+            // SAFETY: down to the zero guard of a magazine, or the sentinel's, the slots below the position are filled; what is
+            // taken out of the middle is replaced by the newest.
+            unsafe {
+                slot = slot.sub(1);
+                let user = *slot;
+                if user == SENTINEL as usize {
+                    break;
+                }
+                if is_stray(user) {
+                    found = true;
+                    let chunk = proven(user);
+                    bin.top = bin.top.sub(1);
+                    *slot = *bin.top;
+                    arena::send_home(chunk, chunk.size(), Some(own), me);
+                }
+            }
+        }
+        found
     }
 
     /// An empty magazine; null where there is no memory.
@@ -217,6 +273,7 @@ impl Thread {
         }
         let (Some(cell), Some(bin)) = (self.magazines.get_mut(class), self.cache.bins.get_mut(class)) else { return };
         *cell = magazine;
+        self.stirred.get_mut(class).into_iter().for_each(|stirred| *stirred = true);
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
             let room = room(class, Magazine::step(magazine));
@@ -298,6 +355,7 @@ impl Thread {
         }
         let demand = self.demand.get(class).copied().unwrap_or(0);
         let step = self.next_step(class);
+        let (step, demand) = secure::batches(step, demand);
         let me = thread::owner();
         if let Some(full) = depot::take(class, me) {
             return self.exchange(class, size, full);
@@ -363,7 +421,9 @@ impl Thread {
                 })
             });
             // Popped from the end: so the lowest address comes first.
-            core::slice::from_raw_parts_mut(slots, filled).reverse();
+            let rest = core::slice::from_raw_parts_mut(slots, filled);
+            rest.reverse();
+            let taken = self.shuffle_refill(taken, rest).or(taken);
             self.load(class, magazine, filled);
             if magazine != old && !old.is_null() {
                 self.put_empty(old);
@@ -386,7 +446,15 @@ impl Thread {
     }
 
     /// Pushes what is parked, the older first.
+    #[inline]
     pub fn unpark(&mut self) {
+        // A thread that is exact never parks.
+        if !self.exact || !self.cache.head.parked.iter().all(|&user| self.cache.is_nobody(user)) {
+            self.unpark_all();
+        }
+    }
+
+    fn unpark_all(&mut self) {
         let [newer, older] = self.cache.park_stand_ins();
         self.push_parked(older);
         self.push_parked(newer);

@@ -6,7 +6,7 @@ use crate::chunk::{SECRET, State};
 use crate::policy::POLICY;
 use crate::size::*;
 use crate::sync::atomic::AtomicUsize;
-use crate::{arena, depot, kernel, magazine, mapped, meta, region, store, thread};
+use crate::{arena, depot, kernel, list, magazine, mapped, meta, region, store, thread};
 use heapglass_event::root::*;
 
 /// In writable data, since it has an atomic: so a core file always has it.
@@ -23,7 +23,7 @@ pub static ROOT: Root = {
         bytes: size_of::<Root>(),
         ready: AtomicUsize::new(0),
         secret: Place::of(&raw const SECRET),
-        link_key: Place::NONE,
+        link_key: list::key_place(),
         states: STATES,
         chunk: ChunkAt {
             header: HEADER,
@@ -72,5 +72,6 @@ const STATES: [usize; KINDS.len()] = {
     codes[Kind::Top as usize] = State::Top as usize;
     codes[Kind::Fence as usize] = State::Fence as usize;
     codes[Kind::Mapped as usize] = State::Mapped as usize;
+    codes[Kind::Quarantined as usize] = State::Quarantined as usize;
     codes
 };

@@ -19,6 +19,7 @@ use crate::die;
 use crate::list::Span;
 use crate::policy::POLICY;
 use crate::region::Region;
+use crate::secure::clear;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::top::{self, Spare};
@@ -301,14 +302,18 @@ impl Store {
         }
         let flags = start.flags();
         let next = chunk.next();
+        if start != chunk {
+            clear::header(chunk);
+        }
         match next.state() {
             Some(State::Top) => return self.merge_into_top(start, total + self.top_size()),
             Some(State::Free) if total + next.size() <= MAX_CHUNK => {
                 total += next.size();
                 // SAFETY: a proven free chunk of this store.
                 past = past.join(unsafe { self.bins.remove(&self.span, next) });
+                clear::header(next);
             }
-            Some(State::Live | State::Cached | State::Fast | State::Free | State::Fence) => {}
+            Some(State::Live | State::Cached | State::Quarantined | State::Fast | State::Free | State::Fence) => {}
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),
         }
         let after = Chunk::at(start.address() + total);
@@ -348,10 +353,12 @@ impl Store {
     /// A chunk before the top becomes part of it, and so do free ones before that: a top may be longer than any chunk, so
     /// those that were too long to merge with each other join it here.
     fn merge_into_top(&mut self, mut start: Chunk, mut whole: usize) -> usize {
+        clear::header(Chunk::at(self.top));
         while !start.prev_in_use() {
             let prev = self.prev_of(start);
             // SAFETY: a proven free chunk of this store.
             unsafe { self.bins.remove(&self.span, prev) };
+            clear::header(start);
             (start, whole) = (prev, whole + prev.size());
         }
         self.set_top(start, P);
@@ -407,6 +414,7 @@ impl Store {
                 }
                 let size = if self.top_size() < roomy - old + MIN_CHUNK { size } else { roomy };
                 self.set_top(Chunk::at(self.top + (size - old)), P);
+                clear::header(next);
                 self.touch_top();
                 chunk.set(size, chunk.flags(), State::Live);
                 true
@@ -415,6 +423,7 @@ impl Store {
                 let total = old + next.size();
                 // SAFETY: a proven free chunk of this store.
                 let past = unsafe { self.bins.remove(&self.span, next) };
+                clear::header(next);
                 let after = Chunk::at(chunk.address() + total);
                 let size = size.max(roomy.min(total));
                 let rest = total - size;

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, LOOK_EVERY, PARKED, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, PARKED, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -19,6 +19,7 @@ use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::refill::SPARES;
+use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
@@ -50,11 +51,15 @@ pub struct Thread {
     pub thin: [u8; CLASSES],
     /// Chunks of other arenas that a class was not begun with.
     pub foreign: [u8; CLASSES],
+    /// Looks at the clock so far, and the classes that changed their magazines since they were last searched for strays.
+    pub looks: u32,
+    pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
     pub arena: &'static Arena,
+    pub secure: secure::Local,
     /// The next unused record.
     next: *mut Thread,
     /// The record made before this one.
@@ -183,9 +188,12 @@ fn attach() -> Option<&'static mut Thread> {
             demand: [0; CLASSES],
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
+            looks: 0,
+            stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
             arena: arena::choose(),
+            secure: secure::Local::new(key),
             next: ptr::null_mut(),
             older: (*record).older,
             id: AtomicU32::new(0),
@@ -219,9 +227,10 @@ fn set_up() {
     }
     if STAGE.load(Relaxed) == 0 {
         config::draw_secret();
+        // Some settings decide how the first list looks.
+        config::read_environment();
         arena::prepare_main();
         STAGE.store(1, Release);
-        config::read_environment();
     }
     SET_UP.unlock();
 }
@@ -250,6 +259,7 @@ unsafe extern "C" fn at_thread_end(record: *mut c_void) {
 
 /// Everything cached goes home, and the record to the next thread.
 fn detach(thread: &mut Thread) {
+    secure::quarantine::leave(thread);
     thread.flush_and_forget();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
@@ -266,7 +276,7 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
-        self.cache.head.until_look = LOOK_EVERY;
+        self.cache.head.until_look = LOOKED;
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.

@@ -11,6 +11,7 @@ use crate::kernel;
 use crate::meta;
 use crate::policy::{POLICY, Thp};
 use crate::region::{self, Kind, Region};
+use crate::secure::clear;
 use crate::size::*;
 use crate::store::Store;
 use crate::sync::atomic::{Ordering::*, fence};
@@ -85,6 +86,7 @@ fn extended(store: &mut Store, bytes: usize) {
     if let Some(top) = store.proven_top() {
         store.set_top(top, top.flags() & P);
     }
+    clear::seam(end - bytes, end);
     account(store, bytes);
     populate_soon(store);
     // SAFETY: as above.
@@ -224,6 +226,7 @@ fn begin(store: &mut Store, region: Region) -> bool {
     store.regions = record;
     store.span.lo = store.span.lo.min(start);
     store.span.hi = store.span.hi.max(end);
+    clear::seam(start, end);
     store.set_top(Chunk::at(start), P);
     // The first bytes of a break that didn't stand at a page's start may have been somebody's.
     store.fresh_from = os::pages_up(start).unwrap_or(end);
@@ -329,6 +332,7 @@ fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
         }
         spare.dirty = kept;
     }
+    clear::fence_before(spare.dirty);
     store.spare = Some(spare);
     region::note_end(store.arena, Kind::Mapped, spare.start, spare.start);
     decay::raise();

@@ -109,6 +109,41 @@ pub unsafe fn remap(address: usize, old_bytes: usize, new_bytes: usize) -> Resul
     call(k::__NR_mremap, [address, old_bytes, new_bytes, flags, 0, 0])
 }
 
+/// `mremap` to a place that the caller has reserved.
+///
+/// # Safety
+/// As `remap`; what is mapped at the new place is the caller's too, and goes.
+pub unsafe fn remap_to(address: usize, old_bytes: usize, new_bytes: usize, place: usize) -> Result<()> {
+    let flags = (k::MREMAP_MAYMOVE | k::MREMAP_FIXED) as usize;
+    call(k::__NR_mremap, [address, old_bytes, new_bytes, flags, place, 0]).map(drop)
+}
+
+/// `mmap(address, bytes, NONE, FIXED)`: address space only, at this very place; with `replaces` instead of what was there,
+/// else only where nothing is.
+///
+/// # Safety
+/// What is replaced is the caller's.
+pub unsafe fn reserve_at(address: usize, bytes: usize, replaces: bool) -> Result<()> {
+    let fixed = if replaces { k::MAP_FIXED } else { k::MAP_FIXED_NOREPLACE };
+    let flags = k::MAP_PRIVATE | k::MAP_ANONYMOUS | k::MAP_NORESERVE | fixed;
+    let got = call(k::__NR_mmap, [address, bytes, Access::None.bits(), flags as usize, usize::MAX, 0])?;
+    if got == address {
+        return Ok(());
+    }
+    // A kernel that doesn't know the second flag takes the address as a hint.
+    let _ = call(k::__NR_munmap, [got, bytes, 0, 0, 0, 0]);
+    Err(Errno(ENOMEM))
+}
+
+/// `madvise(MADV_GUARD_INSTALL)`: the pages go, and touching them faults from now on. Kernels before 6.13 refuse, and so do
+/// all for locked memory.
+///
+/// # Safety
+/// Nothing may use the range afterwards.
+pub unsafe fn guard(address: usize, bytes: usize) -> Result<()> {
+    call(k::__NR_madvise, [address, bytes, k::MADV_GUARD_INSTALL as usize, 0, 0, 0]).map(drop)
+}
+
 /// `mprotect`.
 ///
 /// # Safety

@@ -4,6 +4,7 @@
 //! A further measurement is one file beside this one, with a function from [`Context`] to what it has to tell, and one line
 //! in [`SECTIONS`]. What it draws it puts where [`Context::picture`] says.
 
+mod decisions;
 mod machine;
 mod suite;
 
@@ -17,13 +18,14 @@ cargo xtask benchmarks [--runs N] [--scale F] [--to DIR] [ITEM...]
                             measure and write BENCHMARKS.md and benchmarks/, here or in DIR: the whole suite, or
                             these items, N times each (5), F times as long (1)";
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section { title: "The machine", make: machine::section },
     Section { title: "The suite", make: suite::section },
     Section { title: "The hot pair", make: |_| measured(measure::smallest::section) },
     Section { title: "Instructions", make: |_| measured(measure::counts::section) },
     Section { title: "Growth", make: |_| measured(measure::growth::section) },
     Section { title: "Latency", make: |_| measured(measure::latency::section) },
+    Section { title: "Single decisions", make: decisions::section },
 ];
 
 /// A section of `cargo xtask measure`.

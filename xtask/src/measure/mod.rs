@@ -7,6 +7,8 @@ pub mod latency;
 mod runs;
 pub mod smallest;
 
+pub use runs::{table, words};
+
 use crate::Outcome;
 
 pub struct Section {

@@ -3,6 +3,7 @@
 
 use crate::chunk::{Chunk, SECRET, State};
 use crate::die;
+use crate::secure;
 use crate::size::{ALIGN, FAST_MAX};
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -53,6 +54,7 @@ impl Fast {
         }
         // SAFETY: the chunk is in our list; its link is proven before it becomes the head.
         unsafe { *head = Self::next(chunk) };
+        secure::clear::words(chunk, 2);
         self.count -= 1;
         self.bytes -= size;
         Some(chunk)

@@ -18,6 +18,7 @@ pub mod small;
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::list::{self, Link, Span};
+use crate::secure;
 use crate::size::SMALL_MAX;
 use large::Large;
 use pages::{Pages, Past};
@@ -127,6 +128,7 @@ impl Bins {
             }
             self.pages.take(span, chunk)
         };
+        secure::clear::links(chunk);
         self.count -= 1;
         self.bytes -= chunk.size();
         past
@@ -157,10 +159,11 @@ impl Bins {
                 if self.unsorted.is_empty() {
                     return None;
                 }
-                let chunk = proven(self.unsorted.bk);
+                let chunk = proven(list::bk(&self.unsorted));
                 list::remove(span, link_of(chunk));
                 if chunk.size() == size {
                     self.pages.take(span, chunk);
+                    secure::clear::links(chunk);
                     self.count -= 1;
                     self.bytes -= size;
                     return Some(chunk);

@@ -71,7 +71,8 @@ impl Small {
             return None;
         }
         // The head is the arena's own memory; the chunk behind it is proven here and its links when it leaves.
-        let chunk = chunk_of(head.bk);
+        // SAFETY: one of our heads.
+        let chunk = chunk_of(unsafe { list::bk(head) });
         if !chunk.is(State::Free) || chunk.size() != index * ALIGN {
             die::corrupt_header(chunk, "free, in a small bin");
         }

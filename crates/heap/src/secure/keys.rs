@@ -1,0 +1,51 @@
+//! The mode's keys: drawn from the kernel's gift to every process, as the secret of the headers is, and each in a way of its
+//! own, so that knowing one, or the secret, tells nothing of another.
+
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What canaries are made with: two words.
+pub const CANARY: usize = 0;
+/// What links are kept under.
+pub const LINKS: usize = 2;
+/// What random numbers come from: four words.
+pub const RANDOM: usize = 3;
+const KEYS: usize = 7;
+
+static ALL: [AtomicU64; KEYS] = [const { AtomicU64::new(0) }; KEYS];
+
+/// The mixing of MurmurHash3's end (Appleby): every bit of the input decides about every bit of the output.
+pub fn mix(word: u64) -> u64 {
+    let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let word = (word ^ word >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    word ^ word >> 33
+}
+
+/// Draws all keys from 128 bits of chance. Each takes both halves through two rounds that can't be undone without either.
+pub fn draw(a: u64, b: u64) {
+    for (number, key) in (1u64..).zip(&ALL) {
+        let step = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = mix(a.wrapping_add(step)) ^ mix(b.rotate_left(number as u32 * 9) ^ step);
+        key.store(mix(word ^ a.rotate_right(number as u32 * 5)) | 1, Relaxed);
+    }
+}
+
+pub fn get(key: usize) -> u64 {
+    ALL.get(key).map_or(1, |key| key.load(Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ_from_each_other_and_with_each_bit() {
+        draw(1, 2);
+        let first: Vec<u64> = (0..KEYS).map(get).collect();
+        assert!(first.iter().all(|&key| first.iter().filter(|&&other| other == key).count() == 1), "{first:x?}");
+        draw(1, 3);
+        for (key, before) in first.into_iter().enumerate() {
+            let changed = (get(key) ^ before).count_ones();
+            assert!((12..=52).contains(&changed), "key {key}: {changed} bits");
+        }
+    }
+}
