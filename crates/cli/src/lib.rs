@@ -44,6 +44,7 @@ enum Command {
     Map(heap::map::MapCommand),
     #[command(visible_alias = "stats")]
     Ledger(heap::ledger::LedgerCommand),
+    Serve(heap::serve::Serve),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Bench(bench) => bench.carry_out(),
         Command::Map(map) => map.carry_out(),
         Command::Ledger(ledger) => ledger.carry_out(),
+        Command::Serve(serve) => serve.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

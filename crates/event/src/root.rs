@@ -135,8 +135,9 @@ pub struct Root {
     pub threads: ThreadsAt,
     pub records: RecordsAt,
     pub policy: PolicyAt,
-    /// The pointer to the page of counters.
+    /// The pointer to the page of counters, and its `VERSION`.
     pub counters: Place,
+    pub counters_version: usize,
     /// Data of the allocator that isn't in records: what it costs beside them.
     pub statics: [Piece; 8],
 }

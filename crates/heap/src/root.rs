@@ -56,6 +56,7 @@ pub static ROOT: Root = {
             decay: Place::of(&raw const POLICY.decay),
         },
         counters: kernel::seen(),
+        counters_version: heapglass_event::VERSION as usize,
         statics: [main, table, owners, mappings, depot_table, first_records, NOTHING, NOTHING],
     }
 };

@@ -5,5 +5,6 @@
 
 pub mod ledger;
 pub mod map;
+pub mod metrics;
 pub mod pins;
 pub mod resident;

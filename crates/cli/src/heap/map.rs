@@ -132,6 +132,20 @@ impl MapCommand {
     }
 }
 
+/// The whole heap for machines, with every chunk if asked.
+pub fn as_json_of(target: &Target, with_chunks: bool) -> Result<String, Failure> {
+    let wanted = Wanted { arena: None, zoom: None, width: 64, rows: ROWS };
+    let mut chunks = Vec::new();
+    let map = map::of(target, wanted, &mut |arena, chunk| {
+        if with_chunks {
+            chunks.push((arena.index, chunk.at, chunk.size, Shade::of(chunk.what).letter()));
+        }
+    })
+    .map_err(|e| said(&target.name, &e))?;
+    let mapped = mapped(target, &map)?;
+    Ok(as_json(target, &map, &mapped, &chunks))
+}
+
 /// What is wrong with it, one line each.
 pub fn damages(text: &mut String, damages: &[Damage], more: u64) {
     if !damages.is_empty() {

@@ -5,6 +5,7 @@ pub mod chunk;
 pub mod launch;
 pub mod ledger;
 pub mod map;
+pub mod serve;
 pub mod text;
 
 use crate::failure::Failure;
