@@ -318,3 +318,61 @@ fn many_arenas_and_an_empty_heap_are_drawn() {
     assert!(ran.out.contains("arena"), "{ran:#?}");
     assert!(Path::new("/proc").exists());
 }
+
+/// A terminal of our own, and keys typed into it. Only what changes is drawn, so words come in pieces; a terminal of another size is
+/// drawn anew, with whole words.
+const AT_A_TERMINAL: &str = r#"
+import fcntl, os, pty, re, select, struct, sys, termios, time
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:4] + ["--live"])
+seen = b""
+def plain():
+    return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b" ", seen).decode(errors="replace")
+def until(text):
+    global seen
+    end = time.time() + 60
+    while not re.search(text, plain()):
+        if time.time() > end:
+            sys.exit("waited in vain for " + text + ": " + plain())
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 10000)
+until("q quit")
+until("arena 0: heap 0x")
+until("16 bytes a letter|64 bytes a letter|128 bytes a letter")
+columns = 100
+for key, text in [("\r", "prev_size|header +cookie"), ("b", "lists of free chunks"), ("l", "the kernel's figure"),
+                  ("m", "arena 0: heap"), ("-", "bytes a letter|KiB a letter"), ("\x1b[B", "resident"), ("\t", "resident"),
+                  ("p", "go on")]:
+    seen = b""
+    os.write(terminal, key.encode())
+    columns += 1
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    until(text)
+os.write(terminal, b"q")
+while True:
+    try:
+        if not os.read(terminal, 10000):
+            break
+    except OSError:
+        break
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn the_live_view_answers_its_keys() {
+    if !have("python3") {
+        return;
+    }
+    let held = states("textbook", Door::Preload, "tcache:0");
+    let mut python = Command::new("python3");
+    run(python
+        .args(["-c", AT_A_TERMINAL])
+        .arg(heapglass().get_program())
+        .args(["map", &of(&held)])
+        .env("TERM", "xterm-256color"))
+    .ok();
+    let without = run(heapglass().args(["map", &of(&held), "--live"]));
+    assert!(without.code == Some(125) && without.err.contains("needs a terminal"), "{without:#?}");
+}

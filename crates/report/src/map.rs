@@ -164,15 +164,18 @@ pub struct Map {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
     pub arena: Option<usize>,
-    /// Around this address, 16 bytes a cell.
+    /// Around this address.
     pub zoom: Option<u64>,
+    /// Bytes of a cell, a power of two; else 16 around an address, and as many as make everything fit without one.
+    pub scale: Option<u64>,
     /// Cells of a row.
     pub width: u64,
     /// Rows of all heaps together, more or less.
     pub rows: u64,
 }
 
-const LEAST_SCALE: u64 = 16;
+pub const LEAST_SCALE: u64 = 16;
+pub const MOST_SCALE: u64 = 1 << 40;
 
 /// Draws it. `also` sees every chunk that is drawn, as it comes.
 pub fn of(target: &Target, wanted: Wanted, also: &mut dyn FnMut(&Arena, &Chunk)) -> Result<Map> {
@@ -182,9 +185,10 @@ pub fn of(target: &Target, wanted: Wanted, also: &mut dyn FnMut(&Arena, &Chunk))
     let is_wanted = |arena: &&Arena| wanted.arena.is_none_or(|index| index == arena.index);
     let arenas: Vec<&Arena> = records.arenas.iter().filter(is_wanted).collect();
     let total: u64 = arenas.iter().flat_map(|arena| &arena.heaps).map(|heap| heap.chunks.bytes()).sum();
-    let scale = match wanted.zoom {
-        Some(_) => LEAST_SCALE,
-        None => total.div_ceil(width * wanted.rows.max(1)).next_power_of_two().max(LEAST_SCALE),
+    let scale = match (wanted.scale, wanted.zoom) {
+        (Some(scale), _) => scale.clamp(LEAST_SCALE, MOST_SCALE).next_power_of_two(),
+        (None, Some(_)) => LEAST_SCALE,
+        (None, None) => total.div_ceil(width * wanted.rows.max(1)).next_power_of_two().max(LEAST_SCALE),
     };
     let row = scale * width;
     let mut map = Map {

@@ -129,7 +129,7 @@ fn put(text: &str) -> Result<bool, Failure> {
     }
 }
 
-fn told(target: &Target, ledger: &Ledger) -> String {
+pub fn told(target: &Target, ledger: &Ledger) -> String {
     let mut text = format!("{}: where its memory is\n\n", title(target));
     let there = if ledger.rss.is_some() { "resident" } else { "in the file" };
     let _ = writeln!(text, "  {:<32} {:>12} {:>16} {:>16} {:>7}", "", "chunks", "bytes", there, "");

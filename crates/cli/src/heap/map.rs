@@ -1,7 +1,7 @@
 //! `heapglass map`: the heap as it is, in letters and colours.
 
 use super::text::{self, Colour, plural, size};
-use super::{Subject, Whose, bins, chunk, launch, notes, said, title};
+use super::{Subject, Whose, bins, chunk, launch, live, notes, said, title};
 use crate::failure::Failure;
 use heapglass_inspect::Target;
 use heapglass_inspect::records::MappedState;
@@ -38,6 +38,10 @@ pub struct MapCommand {
     #[arg(long, conflicts_with = "zoom")]
     bins: bool,
 
+    /// On the whole terminal, again every second, with keys to look around
+    #[arg(short, long, conflicts_with_all = ["zoom", "chunk", "bins", "json", "arena", "program"])]
+    live: bool,
+
     /// For machines
     #[arg(long)]
     json: bool,
@@ -68,6 +72,9 @@ pub fn address(text: &str) -> Result<u64, String> {
 
 impl MapCommand {
     pub fn carry_out(&self) -> Result<ExitCode, Failure> {
+        if self.live {
+            return live::shown(&self.whose);
+        }
         match self.whose.subject() {
             Subject::Program(words) => launch::to_the_end(words, |pid| self.show(&super::open(pid, false)?)),
             subject => self.show(&self.whose.open(&subject)?).map(|()| ExitCode::SUCCESS),
@@ -90,12 +97,8 @@ impl MapCommand {
     }
 
     fn drawn(&self, target: &Target) -> Result<String, Failure> {
-        let wanted = Wanted {
-            arena: self.arena,
-            zoom: self.zoom,
-            width: self.width,
-            rows: if self.zoom.is_some() { 16 } else { ROWS },
-        };
+        let rows = if self.zoom.is_some() { 16 } else { ROWS };
+        let wanted = Wanted { arena: self.arena, zoom: self.zoom, scale: None, width: self.width, rows };
         let mut chunks = Vec::new();
         let map = map::of(target, wanted, &mut |arena, chunk| {
             if self.chunks {
@@ -115,7 +118,7 @@ impl MapCommand {
         }
         let mut text = heading(target, &map, self.color.is_on());
         for part in &map.heaps {
-            rows(&mut text, &map, part, self.color.is_on(), self.zoom);
+            heap_rows(&mut text, &map, part, self.color.is_on(), self.zoom);
         }
         if self.zoom.is_none() && self.arena.is_none_or(|index| index == 0) {
             mapped_rows(&mut text, &mapped, self.color.is_on());
@@ -134,7 +137,7 @@ impl MapCommand {
 
 /// The whole heap for machines, with every chunk if asked.
 pub fn as_json_of(target: &Target, with_chunks: bool) -> Result<String, Failure> {
-    let wanted = Wanted { arena: None, zoom: None, width: 64, rows: ROWS };
+    let wanted = Wanted { width: 64, rows: ROWS, ..Wanted::default() };
     let mut chunks = Vec::new();
     let map = map::of(target, wanted, &mut |arena, chunk| {
         if with_chunks {
@@ -189,18 +192,23 @@ fn painted(shade: Shade, text: &str, colours: bool) -> String {
     }
 }
 
-fn heading(target: &Target, map: &Map, colours: bool) -> String {
+/// One line on all of it.
+pub fn summary(target: &Target, map: &Map) -> String {
     let heaps = map.records.arenas.iter().flat_map(|arena| &arena.heaps);
     let bytes: u64 = heaps.clone().map(|heap| heap.chunks.bytes()).sum();
-    let mut text = format!(
-        "{}: {}, {} of {}, {}; {}\n",
+    format!(
+        "{}: {}, {} of {}, {}; {}",
         title(target),
         plural(map.records.arenas.len() as u64, "arena", "arenas"),
         plural(heaps.count() as u64, "heap", "heaps"),
         size(bytes),
         plural(map.chunks, "chunk", "chunks"),
         plural(map.records.mapped.len() as u64, "mapped chunk", "mapped chunks"),
-    );
+    )
+}
+
+fn heading(target: &Target, map: &Map, colours: bool) -> String {
+    let mut text = summary(target, map) + "\n";
     let _ = writeln!(text, "a letter is {}, a row {}", size(map.scale), size(map.scale * map.width));
     let legend: Vec<String> = SHADES
         .into_iter()
@@ -211,7 +219,7 @@ fn heading(target: &Target, map: &Map, colours: bool) -> String {
     text
 }
 
-fn rows(text: &mut String, map: &Map, part: &HeapPart, colours: bool, mark: Option<u64>) {
+fn heap_rows(text: &mut String, map: &Map, part: &HeapPart, colours: bool, mark: Option<u64>) {
     let filled: u64 = part.cells.iter().map(Cell::filled).sum();
     let there: u64 = part.cells.iter().map(|cell| cell.resident).sum();
     let _ = writeln!(

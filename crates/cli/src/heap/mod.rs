@@ -4,6 +4,7 @@ pub mod bins;
 pub mod chunk;
 pub mod launch;
 pub mod ledger;
+pub mod live;
 pub mod map;
 pub mod serve;
 pub mod text;

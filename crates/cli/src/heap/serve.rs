@@ -80,11 +80,9 @@ impl Serve {
             "http://{place}/metrics\nhttp://{place}/stats.json?token={token}\nhttp://{place}/map.json?pid=PID&token={token}"
         );
         let _ = out.flush();
-        for stream in listener.incoming() {
+        for stream in listener.incoming().flatten() {
             // Whoever goes away in the middle is no failure of ours.
-            if let Ok(stream) = stream {
-                let _ = self.serve(stream, &token);
-            }
+            let _ = self.serve(stream, &token);
         }
         Ok(ExitCode::SUCCESS)
     }
