@@ -330,25 +330,26 @@ if pid == 0:
 seen = b""
 def plain():
     return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b" ", seen).decode(errors="replace")
+columns = 100
 def until(text):
-    global seen
+    global seen, columns
     end = time.time() + 60
     while not re.search(text, plain()):
         if time.time() > end:
             sys.exit("waited in vain for " + text + ": " + plain())
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 10000)
+        else:
+            columns += 1
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
 until("q quit")
 until("arena 0: heap 0x")
 until("16 bytes a letter|64 bytes a letter|128 bytes a letter")
-columns = 100
 for key, text in [("\r", "prev_size|header +cookie"), ("b", "lists of free chunks"), ("l", "the kernel's figure"),
                   ("m", "arena 0: heap"), ("-", "bytes a letter|KiB a letter"), ("\x1b[B", "resident"), ("\t", "resident"),
                   ("p", "go on")]:
     seen = b""
     os.write(terminal, key.encode())
-    columns += 1
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     until(text)
 os.write(terminal, b"q")
 while True:
