@@ -5,6 +5,7 @@
  *   damage      a header overwritten from the chunk below, by the bytes "AAAAAAAA"
  *   nul         the lowest byte of a header made zero
  *   secure      to be run with HEAPGLASS=secure: quarantined, and bins
+ *   arenas      200 threads, to be run with HEAPGLASS=arena_max:300
  *   link        a freed chunk's link overwritten (textbook)
  */
 
@@ -118,6 +119,24 @@ static void broken_link(void) {
     (void)guard, (void)guard2;
 }
 
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+static void *seated(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&one_at_a_time);
+    say("Live", malloc(100), 100);
+    pthread_mutex_unlock(&one_at_a_time);
+    atomic_fetch_add(&there, 1);
+    while (!atomic_load(&over)) usleep(100000);
+    return NULL;
+}
+
+static void arenas(void) {
+    pthread_t thread;
+    for (int i = 0; i < 200; i++) pthread_create(&thread, NULL, seated, NULL);
+    while (atomic_load(&there) < 200) usleep(1000);
+}
+
 static void secure(void) {
     static char *some[20];
     for (int i = 0; i < 20; i++) some[i] = malloc(60000);
@@ -136,6 +155,7 @@ int main(int argc, char **argv) {
         caches();
         return 0;
     }
+    if (!strcmp(mode, "arenas")) arenas();
     if (!strcmp(mode, "secure")) secure();
     if (!strcmp(mode, "damage")) damage(0);
     if (!strcmp(mode, "nul")) damage(1);

@@ -1,12 +1,16 @@
 //! The heap read from outside: what each chunk is, held against what the program itself knows.
 
+use heapglass_inspect::core::Core;
+use heapglass_inspect::counters;
 use heapglass_inspect::lists::{self, Bin, Holder, Holders};
 use heapglass_inspect::records::{MappedState, Records};
 use heapglass_inspect::walk::{self, Chunk, Walked, What};
 use heapglass_inspect::{Target, Trouble};
+use heapglass_tests::cli::Dir;
 use heapglass_tests::held::Held;
-use heapglass_tests::{DOORS, Door, compile, on_heapglass};
+use heapglass_tests::{DOORS, Door, compile, have, on_heapglass, run};
 use std::collections::BTreeMap;
+use std::process::Command;
 
 struct Seen {
     target: Target,
@@ -219,10 +223,70 @@ fn a_heap_at_work_is_read_without_harm_and_without_false_alarm() {
 #[test]
 fn what_cannot_be_read_is_said_so() {
     let refused = |pid| Target::process(pid, false).err().unwrap();
-    let held = Held::start(&mut std::process::Command::new(compile("tests/inspect/busy.c", Door::Libc, &[])));
+    let held = Held::start(&mut Command::new(compile("tests/inspect/busy.c", Door::Libc, &[])));
     let Trouble::NotHeapglass(what) = refused(held.pid()) else { panic!("{}", refused(held.pid())) };
     assert!(what.contains("libc.so"), "{what}");
     let pid = held.pid();
     held.let_go();
     assert_eq!(refused(pid), Trouble::Gone(pid));
+}
+
+#[test]
+fn no_damage_stops_the_reader() {
+    if !have("gcore") {
+        return;
+    }
+    let dir = Dir::new("hostile");
+    let held = states("caches", Door::Static, "");
+    run(Command::new("gcore").arg("-o").arg(dir.path().join("core")).arg(held.pid().to_string())).ok();
+    let whole = std::fs::read(dir.path().join(format!("core.{}", held.pid()))).unwrap();
+    let target = |bytes: Vec<u8>| Target::of_core(Core::from_bytes(bytes)?, "core".into());
+    let sound = target(whole.clone()).unwrap();
+    let arena = Records::read(&sound).unwrap().arenas[0].clone();
+    // Where in the file things lie: the same words are searched for.
+    let root = whole.windows(8).position(|word| word == b"HGROOT\0\0").unwrap();
+    let heap = whole.windows(8).position(|word| word == arena.heaps[0].chunks.start.to_le_bytes()).unwrap();
+    let mut random = 1u64;
+    let mut next = |bound: usize| {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (random >> 33) as usize % bound
+    };
+    let mut opened = 0;
+    for round in 0..60 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + round % 5 {
+            let place = match next(4) {
+                0 => root + 24 + next(900) / 8 * 8,
+                1 => heap + next(200) / 8 * 8,
+                2 => next(4096),
+                _ => next(bytes.len() - 8),
+            };
+            let word = [0, u64::MAX, 1 << 63, 0x4141_4141_4141_4141, next(1 << 30) as u64][next(5)];
+            bytes[place..place + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        let Ok(target) = target(bytes) else { continue };
+        opened += 1;
+        let Ok(records) = Records::read(&target) else { continue };
+        let Ok(holders) = Holders::read(&target, &records) else { continue };
+        for arena in &records.arenas {
+            let _ = walk::arena(&target, arena, &holders, &mut |_| {});
+            let _ = lists::of_arena(&target, arena, 10);
+        }
+        let _ = counters::read(&target);
+    }
+    assert!(opened > 10, "{opened}");
+}
+
+#[test]
+fn hundreds_of_arenas_are_read() {
+    let program = compile("tests/inspect/states.c", Door::Preload, &[]);
+    let held = Held::start(on_heapglass(program, Door::Preload).arg("arenas").env("HEAPGLASS", "arena_max:300"));
+    let seen = look_at(&held);
+    assert_eq!(seen.records.arenas.len(), 201);
+    assert_eq!(seen.records.threads.iter().filter(|thread| thread.exists).count(), 201);
+    assert!(seen.is_sound());
+    for (user, _) in held.told("Live") {
+        assert_eq!(seen.at(user).unwrap().what, What::Live);
+    }
+    seen.tiles();
 }

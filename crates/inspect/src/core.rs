@@ -26,8 +26,27 @@ struct Segment {
     bytes: u64,
 }
 
+/// Where the bytes are.
+enum Source {
+    File(File),
+    Memory(Vec<u8>),
+}
+
+impl Source {
+    fn read(&self, into: &mut [u8], offset: u64) -> Option<()> {
+        match self {
+            Source::File(file) => file.read_exact_at(into, offset).ok(),
+            Source::Memory(bytes) => {
+                let start = usize::try_from(offset).ok()?;
+                into.copy_from_slice(bytes.get(start..start.checked_add(into.len())?)?);
+                Some(())
+            }
+        }
+    }
+}
+
 pub struct Core {
-    file: File,
+    source: Source,
     segments: Vec<Segment>,
     mappings: Vec<Mapping>,
     threads: Vec<u32>,
@@ -42,10 +61,21 @@ impl Core {
         let file = File::open(path).map_err(|e| named(&e.to_string()))?;
         let length = file.metadata().map_err(|e| named(&e.to_string()))?.len();
         let cache = ReadCache::new(file.try_clone().map_err(|e| named(&e.to_string()))?);
-        let mut core =
-            Core { file, segments: Vec::new(), mappings: Vec::new(), threads: Vec::new(), page: 4096, missing: 0 };
+        let mut core = Core::of(Source::File(file));
         core.parse(&cache, length).map_err(named)?;
         Ok(core)
+    }
+
+    /// A core file's bytes, whatever they are.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Core> {
+        let mut core = Core::of(Source::Memory(Vec::new()));
+        core.parse(bytes.as_slice(), bytes.len() as u64).map_err(|what| Trouble::File(what.into()))?;
+        core.source = Source::Memory(bytes);
+        Ok(core)
+    }
+
+    fn of(source: Source) -> Core {
+        Core { source, segments: Vec::new(), mappings: Vec::new(), threads: Vec::new(), page: 4096, missing: 0 }
     }
 
     /// Bytes by which the file was cut short.
@@ -72,7 +102,7 @@ impl Core {
             let memory = Range::new(start, start.saturating_add(part.p_memsz(endian)));
             let (offset, whole) = (part.p_offset(endian), part.p_filesz(endian).min(memory.bytes()));
             let bytes = whole.min(length.saturating_sub(offset));
-            self.missing += whole - bytes;
+            self.missing = self.missing.saturating_add(whole - bytes);
             self.segments.push(Segment { memory, offset, bytes });
             let flags = part.p_flags(endian);
             self.mappings.push(Mapping {
@@ -132,12 +162,12 @@ impl Memory for Core {
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let from = at + done as u64;
+            let from = at.wrapping_add(done as u64);
             let segment = self.segment(from).ok_or(Trouble::Unreadable(from))?;
             let within = from - segment.memory.start;
             let there = segment.bytes.saturating_sub(within).min(rest.len() as u64) as usize;
             let part = rest.get_mut(..there).filter(|part| !part.is_empty()).ok_or(Trouble::Unreadable(from))?;
-            self.file.read_exact_at(part, segment.offset + within).map_err(|_| Trouble::Unreadable(from))?;
+            self.source.read(part, segment.offset.saturating_add(within)).ok_or(Trouble::Unreadable(from))?;
             done += there;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What the heap counts of itself, from its page of counters.
 
 use crate::find::{Target, at};
-use crate::memory::{bytes, u32_in, u64_in, word};
+use crate::memory::{bytes, place, u32_in, u64_in};
 use crate::trouble::Result;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use std::mem::offset_of;
@@ -24,7 +24,7 @@ pub fn read(target: &Target) -> Result<Option<Counted>> {
     if at!(target.layout, counters_version) != u64::from(VERSION) {
         return Ok(None);
     }
-    let page = bytes(memory, word(memory, at!(target.layout, counters))?, COUNTERS_BYTES as u64)?;
+    let page = bytes(memory, place(memory, at!(target.layout, counters))?, COUNTERS_BYTES as u64)?;
     let figure = |offset: usize| u64_in(&page, offset);
     let is_counting = figure(offset_of!(Counters, magic)) == MAGIC
         && u32_in(&page, offset_of!(Counters, version)) == VERSION

@@ -4,11 +4,11 @@
 use crate::core::Core;
 use crate::live::Live;
 use crate::maps::Mapping;
-use crate::memory::{Memory, Range, bytes, u64_in};
+use crate::memory::{ADDRESS_MAX, Memory, Range, bytes, u64_in};
 use crate::stop::Stopped;
 use crate::trouble::{Result, Trouble};
 pub use heapglass_event::root::Root;
-use heapglass_event::root::{KINDS, Kind, NO_STATE, ROOT_ALIGN, ROOT_MAGIC, ROOT_VERSION, cookie};
+use heapglass_event::root::{self, KINDS, Kind, NO_STATE, ROOT_ALIGN, ROOT_MAGIC, ROOT_VERSION, cookie};
 use std::mem::offset_of;
 use std::path::Path;
 
@@ -50,9 +50,12 @@ impl Target {
     }
 
     pub fn core(path: &Path) -> Result<Target> {
-        let core = Core::open(path)?;
+        Target::of_core(Core::open(path)?, path.display().to_string())
+    }
+
+    pub fn of_core(core: Core, name: String) -> Result<Target> {
         let missing = core.missing();
-        let mut target = Target::of(Box::new(core), path.display().to_string())?;
+        let mut target = Target::of(Box::new(core), name)?;
         target.missing = missing;
         Ok(target)
     }
@@ -133,7 +136,7 @@ impl Layout {
         }
         let mut layout =
             Layout { words: bytes(memory, at, length)?, secret: 0, link_key: 0, codes: [NO_STATE as u64; KINDS.len()] };
-        if at!(layout, ready) == 0 {
+        if at!(layout, ready) == 0 || !layout.is_plausible() {
             return Ok(None);
         }
         layout.secret = crate::memory::word(memory, at!(layout, secret))?;
@@ -144,6 +147,52 @@ impl Layout {
             *code = u64_in(&layout.words, offset_of!(Root, states) + index * 8);
         }
         Ok(Some(layout))
+    }
+
+    /// Distances within records are short, counts are bounded, what is divided by isn't zero: from memory that only looks like a
+    /// root nothing worse comes than a wrong picture.
+    fn is_plausible(&self) -> bool {
+        let near = 1..=1u64 << 20;
+        let lengths = [
+            at!(self, arena.bytes),
+            at!(self, threads.bytes),
+            at!(self, depots.bytes),
+            at!(self, mapped.slot_bytes),
+            at!(self, mapped.warm_bytes),
+            at!(self, magazine.slots),
+            at!(self, magazine.most),
+            at!(self, threads.classes),
+            at!(self, chunk.header),
+            at!(self, chunk.min),
+            at!(self, chunk.large_from),
+        ];
+        let places = [
+            at!(self, arenas.all),
+            at!(self, arenas.count),
+            at!(self, windows.all),
+            at!(self, mapped.lock),
+            at!(self, mapped.table),
+            at!(self, mapped.warm),
+            at!(self, depots.all),
+            at!(self, threads.all),
+            at!(self, records.blocks),
+            at!(self, counters),
+        ];
+        let within = |from: usize, words: usize| (0..words).all(|word| self.word(from + word * 8) < 1 << 20);
+        lengths.iter().all(|length| near.contains(length))
+            && within(offset_of!(Root, chunk), 4)
+            && within(offset_of!(Root, arena), size_of::<root::ArenaAt>() / 8)
+            && within(offset_of!(Root, store), size_of::<root::StoreAt>() / 8)
+            && within(offset_of!(Root, heap), size_of::<root::HeapAt>() / 8)
+            && within(offset_of!(Root, magazine), size_of::<root::MagazineAt>() / 8)
+            && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 1)
+            && places.iter().all(|place| *place < ADDRESS_MAX)
+            && at!(self, mapped.warm_count) < 1 << 10
+            && at!(self, windows.count) <= 1 << 24
+            && (12..40).contains(&at!(self, windows.shift))
+            && at!(self, windows.arena_bits) < 32
+            && at!(self, chunk.role_word) < 64
+            && at!(self, chunk.ring_word) < 64
     }
 
     pub fn word(&self, offset: usize) -> u64 {

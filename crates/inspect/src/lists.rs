@@ -4,7 +4,7 @@
 //! beside it) before it is taken. A list that breaks is kept up to the break, with the damage named.
 
 use crate::find::{Layout, Target, at};
-use crate::memory::{Memory, Pages, bytes, u32_in, u64_in, word};
+use crate::memory::{ADDRESS_MAX, Memory, Pages, bytes, place, u32_in, u64_in};
 use crate::records::{Arena, Records};
 use crate::trouble::Result;
 use heapglass_event::root::{fast_proof, link_mask};
@@ -41,11 +41,11 @@ impl Holders {
         }
         let (table, stride) = (at!(layout, depots.all), at!(layout, depots.bytes));
         for class in 0..at!(layout, depots.count).min(1 << 12) {
-            let head = word(memory, table + class * stride + at!(layout, depots.head))?;
+            let head = place(memory, table + class * stride + at!(layout, depots.head))?;
             holders.magazines(memory, layout, head, Holder::Depot { class: class as usize });
         }
         for arena in &records.arenas {
-            let head = word(memory, arena.at + at!(layout, arena.inbox))?;
+            let head = place(memory, arena.at + at!(layout, arena.inbox))?;
             holders.magazines(memory, layout, head, Holder::Inbox(arena.index));
         }
         // Of two holders that a race shows, one is as good as the other.
@@ -78,8 +78,8 @@ impl Holders {
     fn cache(&mut self, memory: &dyn Memory, layout: &Layout, thread: usize, record: u64) -> Result<()> {
         let all = bytes(memory, record, at!(layout, threads.bytes))?;
         let field = |offset: u64| u64_in(&all, offset as usize);
-        for place in 0..at!(layout, threads.parked_count) {
-            let user = field(at!(layout, threads.parked) + place * 8);
+        for index in 0..at!(layout, threads.parked_count) {
+            let user = field(at!(layout, threads.parked) + index * 8);
             // What stands there while nothing is parked is no chunk: the walk finds none at its address.
             self.parked.push((user, Holder::Parked { thread, key: field(at!(layout, threads.key)) }));
         }
@@ -87,13 +87,13 @@ impl Holders {
             let holder = Holder::Cache { thread, class: class as usize };
             let magazine = field(at!(layout, threads.magazines) + class * 8);
             let top = field(at!(layout, threads.bins) + class * 16);
-            if magazine != 0 {
+            if magazine != 0 && magazine < ADDRESS_MAX {
                 let slots = magazine + at!(layout, magazine.slots);
                 self.slots(memory, layout, slots, top.wrapping_sub(slots), holder);
             }
             if class < at!(layout, threads.spare_count) {
                 let spare = field(at!(layout, threads.spares) + class * 8);
-                if spare != 0 {
+                if spare != 0 && spare < ADDRESS_MAX {
                     self.magazine(memory, layout, spare, holder);
                 }
             }
@@ -104,7 +104,7 @@ impl Holders {
     /// Magazines that are linked to each other.
     fn magazines(&mut self, memory: &dyn Memory, layout: &Layout, mut magazine: u64, holder: Holder) {
         let mut steps = 0;
-        while magazine != 0 && steps < MAGAZINES_MAX {
+        while magazine != 0 && magazine < ADDRESS_MAX && steps < MAGAZINES_MAX {
             match self.magazine(memory, layout, magazine, holder) {
                 Some(next) => magazine = next,
                 None => return,
@@ -238,7 +238,7 @@ impl<'a> Walker<'a> {
     }
 
     fn size(&self, chunk: u64) -> Result<u64> {
-        Ok((self.pages.word(chunk + 8)? >> 32) & !u64::from(heapglass_event::root::FLAGS))
+        Ok((self.pages.word(chunk.wrapping_add(8))? >> 32) & !u64::from(heapglass_event::root::FLAGS))
     }
 
     fn put(&self, list: &mut List, chunk: u64) -> Result<()> {
@@ -259,8 +259,8 @@ impl<'a> Walker<'a> {
         let mut list = List { bin: Bin::Fast(index * 16), head, chunks: Vec::new(), count: 0, bytes: 0, broken: None };
         let mut chunk = self.pages.word(head).ok()?;
         while chunk != 0 && list.count < LIST_MAX {
-            let user = chunk + at!(self.layout, chunk.header);
-            let words = || Ok((self.pages.word(user)?, self.pages.word(user + 8)?));
+            let user = chunk.wrapping_add(at!(self.layout, chunk.header));
+            let words = || Ok((self.pages.word(user)?, self.pages.word(user.wrapping_add(8))?));
             if !self.in_heap(chunk) || self.put(&mut list, chunk).is_err() {
                 list.broken = Some(format!("leads to {chunk:#x}, where no chunk of the arena can be"));
                 break;
@@ -287,7 +287,7 @@ impl<'a> Walker<'a> {
         if !is_ours {
             return Err(format!("the link at {link:#x} was overwritten: it leads to {next:#x}, outside of the arena"));
         }
-        match read(next + 8) {
+        match read(next.wrapping_add(8)) {
             Ok(back) if back == link => Ok(next),
             Ok(back) => {
                 Err(format!("the link at {link:#x} leads to {next:#x}, but from there leads none back (to {back:#x})"))
@@ -313,12 +313,12 @@ impl<'a> Walker<'a> {
         let ring_at = at!(self.layout, chunk.ring_word) * 8;
         let mut link = self.step(head)?;
         while link != head {
-            self.put(list, link - header).map_err(|e| e.to_string())?;
+            self.put(list, link.wrapping_sub(header)).map_err(|e| e.to_string())?;
             if matches!(list.bin, Bin::Large(..)) {
                 let ring = link + ring_at;
                 let mut peer = self.step(ring)?;
                 while peer != ring {
-                    self.put(list, peer - header).map_err(|e| e.to_string())?;
+                    self.put(list, peer.wrapping_sub(header)).map_err(|e| e.to_string())?;
                     peer = self.step(peer)?;
                     if list.count > LIST_MAX {
                         return Err("it has no end".into());

@@ -48,7 +48,7 @@ impl Memory for Live {
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let from = at + done as u64;
+            let from = at.wrapping_add(done as u64);
             let remote = [RemoteIoVec { base: from as usize, len: rest.len() }];
             match process_vm_readv(Pid::from_raw(self.pid.cast_signed()), &mut [IoSliceMut::new(rest)], &remote) {
                 Ok(0) | Err(Errno::EFAULT) => return Err(Trouble::Unreadable(from)),

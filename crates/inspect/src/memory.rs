@@ -69,6 +69,17 @@ pub fn word(memory: &dyn Memory, at: u64) -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Addresses of programs stay below this, with room for what is added to them.
+pub const ADDRESS_MAX: u64 = 1 << 56;
+
+/// As `word`, for one that is an address.
+pub fn place(memory: &dyn Memory, at: u64) -> Result<u64> {
+    match word(memory, at)? {
+        place if place < ADDRESS_MAX => Ok(place),
+        other => Err(Trouble::Records(format!("the word at {at:#x} should be an address and is {other:#x}"))),
+    }
+}
+
 pub fn bytes(memory: &dyn Memory, at: u64, length: u64) -> Result<Vec<u8>> {
     // No record of the heap's is longer; a length from damaged memory shall not be ours to allocate.
     if length > 256 << 20 {

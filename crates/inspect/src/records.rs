@@ -2,7 +2,7 @@
 //! records take.
 
 use crate::find::{Layout, Target, at};
-use crate::memory::{Memory, Range, bytes, u32_in, u64_in, word};
+use crate::memory::{ADDRESS_MAX, Memory, Range, bytes, place, u32_in, u64_in, word};
 use crate::trouble::{Result, Trouble};
 use heapglass_event::root::{Piece, Root};
 use std::mem::offset_of;
@@ -110,7 +110,7 @@ impl Records {
         records.mapped = mapped(memory, layout)?;
         records.spares = spares(memory, layout, &records.arenas)?;
         records.metadata = metadata(memory, layout)?;
-        let setting = |place: u64| word(memory, place);
+        let setting = |at: u64| word(memory, at);
         records.settings = Settings {
             mmap_threshold: setting(at!(layout, policy.mmap_threshold))?,
             trim_threshold: setting(at!(layout, policy.trim_threshold))?,
@@ -138,6 +138,9 @@ fn arenas(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Arena>> {
 
 /// One arena as it is now.
 pub fn arena(memory: &dyn Memory, layout: &Layout, index: usize, place: u64) -> Result<Arena> {
+    if place >= ADDRESS_MAX {
+        return Err(Trouble::Records(format!("arena {index} at {place:#x}")));
+    }
     let record = bytes(memory, place, at!(layout, arena.bytes))?;
     let store = at!(layout, arena.store) as usize;
     let in_store = |offset: u64| u64_in(&record, store + offset as usize);
@@ -167,7 +170,12 @@ pub fn arena(memory: &dyn Memory, layout: &Layout, index: usize, place: u64) -> 
     while next != 0 {
         let record = bytes(memory, next, length)?;
         let word_at = |offset: u64| u64_in(&record, offset as usize);
-        let chunks = Range::new(word_at(at!(layout, heap.start)), word_at(at!(layout, heap.end)));
+        let (start, end) = (word_at(at!(layout, heap.start)), word_at(at!(layout, heap.end)));
+        let is_heap = start <= end && end < ADDRESS_MAX && start.is_multiple_of(16) && end.is_multiple_of(16);
+        if !is_heap || word_at(at!(layout, heap.limit)) >= ADDRESS_MAX {
+            return Err(Trouble::Records(format!("a heap of arena {index} from {start:#x} to {end:#x}")));
+        }
+        let chunks = Range::new(start, end);
         arena.heaps.push(Heap {
             chunks,
             limit: word_at(at!(layout, heap.limit)),
@@ -194,7 +202,7 @@ pub fn is_any_locked(target: &Target) -> Result<bool> {
 fn threads(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec<Thread>> {
     let there = memory.threads();
     let mut threads = Vec::new();
-    let mut record = word(memory, at!(layout, threads.all))?;
+    let mut record = place(memory, at!(layout, threads.all))?;
     while record != 0 && threads.len() < THREADS_MAX {
         let mut id = [0; 4];
         memory.read(record + at!(layout, threads.id), &mut id)?;
@@ -206,7 +214,7 @@ fn threads(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec
             arena: arenas.iter().position(|known| known.at == arena).unwrap_or(0),
             record,
         });
-        record = word(memory, record + at!(layout, threads.older))?;
+        record = place(memory, record + at!(layout, threads.older))?;
     }
     threads.reverse();
     Ok(threads)
@@ -215,7 +223,7 @@ fn threads(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec
 fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
     let mut mapped = Vec::new();
     let slot_bytes = at!(layout, mapped.slot_bytes);
-    let table = word(memory, at!(layout, mapped.table))?;
+    let table = place(memory, at!(layout, mapped.table))?;
     if table != 0 {
         let count = word(memory, table + at!(layout, mapped.length))?;
         if count > SLOTS_MAX {
@@ -237,11 +245,11 @@ fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
     }
     let warm_bytes = at!(layout, mapped.warm_bytes);
     let warm = bytes(memory, at!(layout, mapped.warm), at!(layout, mapped.warm_count) * warm_bytes)?;
-    for place in warm.chunks_exact(warm_bytes.max(1) as usize) {
-        let base = u64_in(place, at!(layout, mapped.warm_base) as usize);
-        let length = u64_in(place, at!(layout, mapped.warm_length) as usize);
+    for kept in warm.chunks_exact(warm_bytes.max(1) as usize) {
+        let base = u64_in(kept, at!(layout, mapped.warm_base) as usize);
+        let length = u64_in(kept, at!(layout, mapped.warm_length) as usize);
         if length != 0 {
-            let user = base + at!(layout, chunk.header);
+            let user = base.wrapping_add(at!(layout, chunk.header));
             mapped.push(Mapped {
                 user,
                 mapping: Range::new(base, base.saturating_add(length)),
@@ -276,9 +284,9 @@ fn spares(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec<
     for run in memory.resident(whole)? {
         let run = run.meets(whole);
         let marks = bytes(memory, run.start, run.bytes())?;
-        for (mark, place) in marks.as_chunks::<4>().0.iter().zip((run.start..).step_by(4)) {
+        for (mark, at) in marks.as_chunks::<4>().0.iter().zip((run.start..).step_by(4)) {
             let arena = (u64::from(u32::from_le_bytes(*mark)) & ((1 << bits) - 1)) as usize;
-            let window = ((place - table) / 4) << shift;
+            let window = ((at - table) / 4) << shift;
             let window = Range::new(window, window + (1 << shift));
             let is_used =
                 |heap: &Heap| Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end)).meets(window).bytes() > 0;
@@ -305,27 +313,27 @@ fn metadata(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Range>> {
     let mut pieces = Vec::new();
     let statics = offset_of!(Root, statics);
     for index in 0..size_of::<[Piece; 8]>() / size_of::<Piece>() {
-        let place = statics + index * size_of::<Piece>();
-        let (start, length) = (layout.word(place), layout.word(place + offset_of!(Piece, bytes)));
+        let piece = statics + index * size_of::<Piece>();
+        let (start, length) = (layout.word(piece), layout.word(piece + offset_of!(Piece, bytes)));
         pieces.push(Range::new(start, start.saturating_add(length)));
     }
-    let mut block = word(memory, at!(layout, records.blocks))?;
+    let mut block = place(memory, at!(layout, records.blocks))?;
     for _ in 0..BLOCKS_MAX {
         if block == 0 {
             break;
         }
         pieces.push(Range::new(block, block.saturating_add(word(memory, block + 8)?)));
-        block = word(memory, block)?;
+        block = place(memory, block)?;
     }
     // A table that has outgrown the first lies in a mapping of its own.
-    let table = word(memory, at!(layout, mapped.table))?;
+    let table = place(memory, at!(layout, mapped.table))?;
     let slot = at!(layout, mapped.slot_bytes);
     if table != 0 && !pieces.iter().any(|piece| piece.holds(table)) {
         let count = word(memory, table + at!(layout, mapped.length))?;
         let length = ((1 + count) * slot).next_multiple_of(memory.page());
         pieces.push(Range::new(table, table.saturating_add(length)));
     }
-    pieces.retain(|piece| piece.bytes() > 0);
+    pieces.retain(|piece| piece.bytes() > 0 && piece.end < ADDRESS_MAX);
     pieces.sort_unstable();
     Ok(pieces)
 }

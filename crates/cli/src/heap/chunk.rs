@@ -33,7 +33,7 @@ pub fn told(target: &Target, address: u64, as_json: bool) -> Result<String, Fail
             chunk.map(|c| json!({ "at": c.at, "size": c.size, "state": Shade::of(c.what).name() }))
         };
         let all = json!({
-            "version": 1, "at": chunk.at, "user": user, "size": chunk.size, "usable": chunk.size - 8, "arena": arena.index,
+            "version": 1, "at": chunk.at, "user": user, "size": chunk.size, "usable": chunk.size.saturating_sub(8), "arena": arena.index,
             "state": Shade::of(chunk.what).name(), "flags": flags(&chunk), "kept": kept, "before": near(found.before),
             "after": near(found.after), "cookie": u32_in(&words, 8),
         });
@@ -50,7 +50,10 @@ pub fn told(target: &Target, address: u64, as_json: bool) -> Result<String, Fail
     line("chunk", format!("{:#x} to {:#x}, {} bytes", chunk.at, chunk.range().end, grouped(chunk.size)));
     line(
         "user",
-        format!("{user:#x}, {} bytes can be used; how many were asked for isn't recorded", grouped(chunk.size - 8)),
+        format!(
+            "{user:#x}, {} bytes can be used; how many were asked for isn't recorded",
+            grouped(chunk.size.saturating_sub(8))
+        ),
     );
     line("arena", format!("{} ({})", arena.index, plural(u64::from(arena.seats), "thread", "threads")));
     if read.is_ok() {
@@ -107,7 +110,7 @@ fn place(target: &Target, records: &Records, arena: usize, chunk: &Chunk) -> Opt
 /// An address outside of the heaps.
 fn elsewhere(target: &Target, records: &Records, address: u64, as_json: bool) -> Result<String, Failure> {
     if let Some(chunk) = records.mapped.iter().find(|chunk| chunk.mapping.holds(address)) {
-        let usable = chunk.mapping.end - chunk.user;
+        let usable = chunk.mapping.end.saturating_sub(chunk.user);
         let state = match chunk.state {
             MappedState::Live => "in use",
             MappedState::Kept => "freed, its mapping kept for the next request",
