@@ -60,6 +60,16 @@ fn lines_add_up_to_the_kernels_figure() {
 }
 
 #[test]
+fn mapped_heaps_add_up() {
+    let held = Held::start(&mut on_heapglass(compile("tests/inspect/busy.c", Door::Preload, &[]), Door::Preload));
+    let all = ledger(held.pid(), &["--stop"]);
+    let (sum, rss) = (all["sum"].as_u64().unwrap(), all["rss"].as_u64().unwrap());
+    assert!(sum.abs_diff(rss) * 100 <= rss, "{all}");
+    assert!(all["arenas"].as_array().unwrap().len() >= 5 && line(&all, "other", "resident") * 10 < rss, "{all}");
+    held.let_go();
+}
+
+#[test]
 fn real_programs_add_up() {
     if have("python3") {
         let script = "l = [str(i) * 9 for i in range(200000)]; del l[::2]; import sys; print('ready', flush=True); sys.stdin.read()";

@@ -229,29 +229,25 @@ pub fn of(target: &Target) -> Result<Ledger> {
         steady: true,
         records: Records::default(),
     };
-    // Of all that is the heap's: where it lies, and how much of it is resident.
-    let mut ours: Vec<(Range, u64)> = Vec::new();
+    let mut ours = Ours::default();
     for arena in &records.arenas {
         let part = arena_part(target, arena, &records, &mut ledger, &mut ours)?;
         ledger.arenas.push(part);
     }
-    let ends = |place: Range| memory.resident(place).map(|runs| resident::bytes(&runs, place));
     for mapped in &records.mapped {
         let line = if mapped.state == MappedState::Kept { Line::Kept } else { Line::Mapped };
-        let there = ends(mapped.mapping)?;
+        let there = ours.add(mapped.mapping, &memory.resident(mapped.mapping)?);
         ledger.sums[line as usize].add(1, mapped.mapping.bytes(), there);
-        ours.push((mapped.mapping, there));
     }
     for (_, spare) in &records.spares {
-        let there = ends(*spare)?;
+        let there = ours.add(*spare, &memory.resident(*spare)?);
         ledger.sums[Line::Kept as usize].add(1, spare.bytes(), there);
-        ours.push((*spare, there));
     }
     for piece in &records.metadata {
-        let there = ends(*piece)?;
+        let there = ours.add(*piece, &memory.resident(*piece)?);
         ledger.sums[Line::Records as usize].add(0, piece.bytes(), there);
-        ours.push((*piece, there));
     }
+    ours.sort();
     match memory.accounted()? {
         Some(mappings) => {
             ledger.rss = Some(mappings.iter().map(|mapping| mapping.rss).sum());
@@ -273,16 +269,34 @@ fn in_file(target: &Target) -> Result<Vec<Mapping>> {
     Ok(mappings)
 }
 
+/// All that is the heap's: where it lies, and which parts of it are resident.
+#[derive(Default)]
+struct Ours {
+    pieces: Vec<Range>,
+    runs: Vec<Range>,
+}
+
+impl Ours {
+    /// Adds a piece, of which these runs are resident; returns how much that is.
+    fn add(&mut self, piece: Range, runs: &[Range]) -> u64 {
+        let parts = runs.iter().map(|run| run.meets(piece)).filter(|part| part.bytes() > 0);
+        let before = self.runs.len();
+        self.runs.extend(parts);
+        self.pieces.push(piece);
+        self.runs.iter().skip(before).map(|run| run.bytes()).sum()
+    }
+
+    fn sort(&mut self) {
+        self.pieces.sort_unstable();
+        self.runs.sort_unstable();
+    }
+}
+
 /// What the kernel counts beyond what is ours.
-fn others(sums: &mut Sums, mappings: &[Mapping], ours: &[(Range, u64)]) {
+fn others(sums: &mut Sums, mappings: &[Mapping], ours: &Ours) {
     for mapping in mappings {
-        // Pieces of ours don't overlap; one that spans mappings counts in each with its part.
-        let part = |(range, there): &(Range, u64)| match range.meets(mapping.range).bytes() {
-            0 => (0, 0),
-            bytes if bytes == range.bytes() => (bytes, *there),
-            bytes => (bytes, (u128::from(*there) * u128::from(bytes) / u128::from(range.bytes().max(1))) as u64),
-        };
-        let (bytes, there) = ours.iter().map(part).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        let bytes = resident::bytes(&ours.pieces, mapping.range);
+        let there = resident::bytes(&ours.runs, mapping.range);
         let line = match mapping.name.as_str() {
             name if name.starts_with('/') || name == "[vdso]" || name == "[vvar]" || name == "[vsyscall]" => {
                 Line::Files
@@ -300,7 +314,7 @@ fn arena_part(
     arena: &Arena,
     records: &Records,
     ledger: &mut Ledger,
-    ours: &mut Vec<(Range, u64)>,
+    ours: &mut Ours,
 ) -> Result<ArenaPart> {
     let mut arena = arena.clone();
     for attempt in 1.. {
@@ -406,14 +420,14 @@ impl Tally {
         }
     }
 
-    fn finish(&mut self, ledger: &mut Ledger, ours: &mut Vec<(Range, u64)>) {
+    fn finish(&mut self, ledger: &mut Ledger, ours: &mut Ours) {
         self.end_heap();
         for (chunks, limit, runs) in &self.heaps {
             let end = Range::new(chunks.end, *limit);
             let there = resident::bytes(runs, end);
             self.part.sums[Line::HeapEnds as usize].add(0, end.bytes(), there);
             let whole = Range::new(chunks.start, *limit);
-            ours.push((whole, resident::bytes(runs, whole)));
+            ours.add(whole, runs);
         }
         for (all, part) in ledger.free.iter_mut().zip(&self.free).chain(ledger.live.iter_mut().zip(&self.live)) {
             all.add(part.chunks, part.bytes, part.resident);
