@@ -6,6 +6,7 @@
  *   nul         the lowest byte of a header made zero
  *   secure      to be run with HEAPGLASS=secure: quarantined, and bins
  *   arenas      200 threads, to be run with HEAPGLASS=arena_max:300
+ *   fork        a child beside a second thread of its parent; the child's id is told as an address
  *   link        a freed chunk's link overwritten (textbook)
  */
 
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char out[1 << 16];
@@ -137,6 +139,20 @@ static void arenas(void) {
     while (atomic_load(&there) < 200) usleep(1000);
 }
 
+static void forked(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, seated, NULL);
+    while (!atomic_load(&there)) usleep(1000);
+    if (fork() == 0) {
+        char *mine = malloc(100);
+        say("Live", mine, 100);
+        say("Child", (void *)(long)getpid(), 0);
+        return;
+    }
+    wait(NULL);
+    _exit(0);
+}
+
 static void secure(void) {
     static char *some[20];
     for (int i = 0; i < 20; i++) some[i] = malloc(60000);
@@ -155,6 +171,7 @@ int main(int argc, char **argv) {
         caches();
         return 0;
     }
+    if (!strcmp(mode, "fork")) forked();
     if (!strcmp(mode, "arenas")) arenas();
     if (!strcmp(mode, "secure")) secure();
     if (!strcmp(mode, "damage")) damage(0);

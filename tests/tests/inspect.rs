@@ -6,7 +6,7 @@ use heapglass_inspect::lists::{self, Bin, Holder, Holders};
 use heapglass_inspect::records::{MappedState, Records};
 use heapglass_inspect::walk::{self, Chunk, Walked, What};
 use heapglass_inspect::{Target, Trouble};
-use heapglass_tests::cli::Dir;
+use heapglass_tests::cli::{Dir, library};
 use heapglass_tests::held::Held;
 use heapglass_tests::{DOORS, Door, compile, have, on_heapglass, run};
 use std::collections::BTreeMap;
@@ -289,4 +289,30 @@ fn hundreds_of_arenas_are_read() {
         assert_eq!(seen.at(user).unwrap().what, What::Live);
     }
     seen.tiles();
+}
+
+#[test]
+fn in_a_forked_child_the_parents_threads_are_gone() {
+    let held = states("fork", Door::Preload, "");
+    let child = held.told("Child")[0].0 as u32;
+    assert_ne!(child, held.pid());
+    let seen = look(Target::process(child, false).unwrap());
+    states_are_as_told(&held, &seen);
+    assert!(seen.is_sound(), "{:?}", seen.walked);
+    let threads: Vec<(u32, bool)> = seen.records.threads.iter().map(|thread| (thread.id, thread.exists)).collect();
+    assert_eq!(threads.iter().filter(|(_, exists)| *exists).copied().collect::<Vec<_>>(), [(child, true)]);
+    assert_eq!(threads.len(), 2, "{threads:?}");
+    held.let_go();
+}
+
+#[test]
+fn heaps_are_named_after_their_arenas() {
+    if !have("strace") {
+        return;
+    }
+    let program = compile("tests/inspect/states.c", Door::Preload, &[]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=prctl", "-E"]).arg(format!("LD_PRELOAD={}", library().display()));
+    let ran = run(strace.arg(program).arg("caches"));
+    assert!(ran.err.contains("PR_SET_VMA_ANON_NAME") && ran.err.contains("heapglass arena 1"), "{ran:#?}");
 }

@@ -295,6 +295,31 @@ fn what_may_not_be_read_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_32_bit_program_is_said_so() {
+    let dir = Dir::new("narrow");
+    let source =
+        dir.file("narrow.c", b"void _start(void) { for (;;) __asm__ volatile(\"int $0x80\" : : \"a\"(29)); }\n", 0o644);
+    let narrow = dir.path().join("narrow");
+    let made = run(Command::new("gcc")
+        .args(["-m32", "-static", "-nostdlib", "-fno-pic", "-no-pie", "-o"])
+        .arg(&narrow)
+        .arg(source));
+    // A compiler or a kernel without 32-bit programs has none to refuse.
+    let Some(mut child) =
+        Some(made).filter(|made| made.code == Some(0)).and_then(|_| Command::new(&narrow).spawn().ok())
+    else {
+        return;
+    };
+    let ran = run(heapglass().args(["map", &child.id().to_string()]));
+    let _ = child.kill();
+    child.wait().unwrap();
+    assert!(
+        ran.code == Some(125) && ran.err.contains("a 32-bit program, and Heapglass is for 64-bit programs"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
 fn another_layout_is_refused_by_its_number() {
     let dir = Dir::new("layout");
     let mut bytes = std::fs::read(library()).unwrap();
@@ -340,6 +365,8 @@ def until(text):
         if select.select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 10000)
         else:
+            # A key that comes together with a new size is read with the next key only; this one means nothing.
+            os.write(terminal, b"z")
             columns += 1
             fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
 until("q quit")

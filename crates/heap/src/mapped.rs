@@ -210,6 +210,7 @@ impl Table {
         let larger = (live * 4).next_power_of_two().max(FIRST * 4);
         let Some(bytes) = os::pages_up((1 + larger) * size_of::<Slot>()) else { return false };
         let Ok(memory) = kernel::map(0, bytes, os::Access::ReadWrite) else { return self.filled + 1 < capacity };
+        os::name(memory, bytes, c"heapglass records");
         let (old, new) = (self.head, memory as *mut Slot);
         // SAFETY: fresh memory, long enough, which reads as empty slots.
         let slots = unsafe {
