@@ -317,11 +317,13 @@ fn arena_part(
     ours: &mut Ours,
 ) -> Result<ArenaPart> {
     let mut arena = arena.clone();
-    for attempt in 1.. {
+    let mut tries = 1;
+    loop {
         let holders = Holders::read(target, records)?;
         let mut tally = Tally::new(target, &arena)?;
         let walked = walk::arena(target, &arena, &holders, &mut |chunk| tally.see(chunk))?;
-        if !walked.steady && target.memory.runs() && attempt < TRIES {
+        if !walked.steady && target.memory.runs() && tries < TRIES {
+            tries += 1;
             arena = heapglass_inspect::records::arena(&*target.memory, &target.layout, arena.index, arena.at)?;
             continue;
         }
@@ -335,7 +337,6 @@ fn arena_part(
         }
         return Ok(part);
     }
-    unreachable!("the loop ends by its own count")
 }
 
 /// One arena's chunks, as they come.
