@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LABELS: [&str; 20] = [
+const LABELS: [&str; 21] = [
     "malloc calls",
     "calloc calls",
     "realloc calls",
@@ -29,6 +29,7 @@ const LABELS: [&str; 20] = [
     "madvise calls",
     "mprotect calls",
     "released, bytes",
+    "guarded samples",
 ];
 
 /// The screen as a table; every line of it must be understood.
@@ -49,7 +50,7 @@ fn figures(ran: &Ran) -> BTreeMap<String, u64> {
 #[track_caller]
 fn counted(calls: &str) -> (Ran, BTreeMap<String, u64>) {
     let program = compile("tests/tests/cli/counted.c", Door::Libc, &[]);
-    let ran = run(heapglass().args(["run", "--stats"]).arg(program).arg(calls)).ok();
+    let ran = run(heapglass().env("HEAPGLASS", "guard:0").args(["run", "--stats"]).arg(program).arg(calls)).ok();
     let figures = figures(&ran);
     (ran, figures)
 }
@@ -262,7 +263,8 @@ fn a_counted_program_gets_the_same_addresses() {
         .into_iter()
         .map(|counted| {
             let mut command = heapglass();
-            command.arg("run").args(counted.then_some("--stats")).arg(&program);
+            // Samples are drawn anew in each process.
+            command.env("HEAPGLASS", "guard:0").arg("run").args(counted.then_some("--stats")).arg(&program);
             run(&mut command).ok().out
         })
         .collect();

@@ -193,6 +193,6 @@ fn null_is_freed_where_the_heap_lies_low() {
     }
     let program = compile("tests/faults/low_break.c", Door::Preload, &["-no-pie"]);
     let mut command = on_heapglass("setarch", Door::Preload);
-    let ran = run(command.arg("-R").arg(program));
+    let ran = run(command.env("HEAPGLASS", "guard:0").arg("-R").arg(program));
     assert!(ran.code == Some(0) && ran.out == "done\n", "{ran:#?}");
 }

@@ -59,6 +59,8 @@ impl Seen {
 
 fn states(mode: &str, door: Door, settings: &str) -> Held {
     let program = compile("tests/inspect/states.c", door, &[]);
+    // What is told by address stands in a heap, not between guards.
+    let settings = [settings, "guard:0"].into_iter().filter(|item| !item.is_empty()).collect::<Vec<_>>().join(",");
     Held::start(on_heapglass(program, door).arg(mode).env("HEAPGLASS", settings))
 }
 
@@ -280,7 +282,8 @@ fn no_damage_stops_the_reader() {
 #[test]
 fn hundreds_of_arenas_are_read() {
     let program = compile("tests/inspect/states.c", Door::Preload, &[]);
-    let held = Held::start(on_heapglass(program, Door::Preload).arg("arenas").env("HEAPGLASS", "arena_max:300"));
+    let held =
+        Held::start(on_heapglass(program, Door::Preload).arg("arenas").env("HEAPGLASS", "arena_max:300,guard:0"));
     let seen = look_at(&held);
     assert_eq!(seen.records.arenas.len(), 201);
     assert_eq!(seen.records.threads.iter().filter(|thread| thread.exists).count(), 201);
@@ -315,4 +318,14 @@ fn heaps_are_named_after_their_arenas() {
     strace.args(["-f", "-e", "trace=prctl", "-E"]).arg(format!("LD_PRELOAD={}", library().display()));
     let ran = run(strace.arg(program).arg("caches"));
     assert!(ran.err.contains("PR_SET_VMA_ANON_NAME") && ran.err.contains("heapglass arena 1"), "{ran:#?}");
+}
+
+#[test]
+fn samples_are_told_with_their_requests() {
+    let program = compile("tests/inspect/states.c", Door::Preload, &[]);
+    let held = Held::start(on_heapglass(program, Door::Preload).arg("textbook").env("HEAPGLASS", "guard:1"));
+    let seen = look_at(&held);
+    let (user, request) = held.told("Live")[0];
+    assert!(seen.records.samples.iter().any(|s| (s.user, s.request) == (user, request)), "{:?}", seen.records.samples);
+    assert!(seen.records.pool.holds(user) && seen.is_sound(), "{:?}", seen.walked);
 }

@@ -39,6 +39,8 @@ fn line(all: &Value, key: &str, of: &str) -> u64 {
 
 fn states(mode: &str, door: Door, settings: &str) -> Held {
     let program = compile("tests/inspect/states.c", door, &[]);
+    // What is told by address stands in a heap, not between guards.
+    let settings = [settings, "guard:0"].into_iter().filter(|item| !item.is_empty()).collect::<Vec<_>>().join(",");
     Held::start(on_heapglass(program, door).arg(mode).env("HEAPGLASS", settings))
 }
 
@@ -57,6 +59,14 @@ fn lines_add_up_to_the_kernels_figure() {
         let all = adds_up(held.pid());
         assert!(line(&all, "depots", "chunks") > 0 && line(&all, "parked", "chunks") == 2, "{all}");
     }
+}
+
+#[test]
+fn samples_add_up() {
+    let program = compile("tests/inspect/states.c", Door::Preload, &[]);
+    let held = Held::start(on_heapglass(program, Door::Preload).arg("textbook").env("HEAPGLASS", "guard:1"));
+    let all = adds_up(held.pid());
+    assert!(line(&all, "samples", "chunks") > 0 && line(&all, "samples", "resident") >= 4096, "{all}");
 }
 
 #[test]
@@ -117,7 +127,8 @@ fn real_programs_add_up() {
 #[test]
 fn what_pins_memory_is_named_and_trimming_gives_what_was_said() {
     let mut held = Held::start(
-        on_heapglass(compile("tests/inspect/pinned.c", Door::Preload, &[]), Door::Preload).env("HEAPGLASS", "decay:-1"),
+        on_heapglass(compile("tests/inspect/pinned.c", Door::Preload, &[]), Door::Preload)
+            .env("HEAPGLASS", "decay:-1,guard:0"),
     );
     let before = adds_up(held.pid());
     let pins = before["pins"].as_array().unwrap();

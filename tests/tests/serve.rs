@@ -129,7 +129,9 @@ fn calls_are_told_where_they_are_counted() {
     let dir = Dir::new("counting");
     let page = dir.file("page", &[0; 4096], 0o600);
     let held = Held::start(
-        on_heapglass(program, Door::Preload).arg("caches").env("HEAPGLASS", format!("stats:{}", page.display())),
+        on_heapglass(program, Door::Preload)
+            .arg("caches")
+            .env("HEAPGLASS", format!("guard:0,stats:{}", page.display())),
     );
     let server = Server::start(&[&held.pid().to_string()]);
     let samples = samples(&server.get("/metrics").1);

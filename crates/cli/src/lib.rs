@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod crash;
 mod exports;
 mod failure;
 mod find;
@@ -12,6 +13,7 @@ mod launch;
 mod program;
 pub mod readers;
 mod run;
+mod scratch;
 mod script;
 mod shell;
 mod stats;

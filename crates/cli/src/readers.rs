@@ -2,7 +2,7 @@
 //! at all. A reader may refuse them; it may not stop the command.
 
 use crate::suite::folder;
-use crate::{Heapglass, launch, program, script, stats};
+use crate::{Heapglass, crash, launch, program, script, stats};
 use clap::Parser;
 use heapglass_bench::rivals;
 use heapglass_inspect::core::Core;
@@ -11,7 +11,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Programs and libraries, core files, scripts, the page of counters, the kernel's lists of mappings, the launcher's figures, the loader's complaints, the kernel's status,
+/// Programs and libraries, core files, scripts, the page of counters, reports, the kernel's lists of mappings, the launcher's
+/// figures, the loader's complaints, the kernel's status,
 /// names of allocators, and the command's own words.
 pub fn read_all(bytes: &[u8]) {
     let path = Path::new("given");
@@ -20,6 +21,7 @@ pub fn read_all(bytes: &[u8]) {
     let _ = Core::from_bytes(bytes.to_vec());
     assert!(stats::body(bytes).ends_with('\n'));
     let text = String::from_utf8_lossy(bytes).into_owned();
+    crash::named(bytes);
     launch::read_text(&text);
     let _ = maps::parse(&text);
     folder::ignored(&text);

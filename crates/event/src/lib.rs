@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 /// First word of the page: "HGCOUNT\0" read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HGCOUNT\0");
 /// Raised whenever a field changes its meaning or its place.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Figures of one process since its start. Bytes are bytes of chunks (the request, its rounding and its header); mapped
 /// chunks count with the whole length of their mapping.
@@ -55,6 +55,8 @@ pub struct Counters {
 
     /// Bytes of free pages inside heaps that went back to the kernel, in all.
     pub released_bytes: AtomicU64,
+    /// Allocations that were guarded samples.
+    pub guarded: AtomicU64,
 }
 
 /// Length of the page in bytes; a file given to `stats:` is at least this long.
@@ -87,6 +89,7 @@ impl Counters {
             madvise_calls: AtomicU64::new(0),
             mprotect_calls: AtomicU64::new(0),
             released_bytes: AtomicU64::new(0),
+            guarded: AtomicU64::new(0),
         }
     }
 }

@@ -134,6 +134,7 @@ pub struct Root {
     pub magazine: MagazineAt,
     pub threads: ThreadsAt,
     pub records: RecordsAt,
+    pub samples: SamplesAt,
     pub policy: PolicyAt,
     /// The pointer to the page of counters, and its `VERSION`.
     pub counters: Place,
@@ -310,6 +311,23 @@ pub struct RecordsAt {
     pub blocks: Place,
     /// Bytes that were handed out.
     pub used: Place,
+}
+
+/// Samples: allocations that stand between inaccessible pages, each in a slot of its own.
+#[repr(C)]
+pub struct SamplesAt {
+    /// The range of addresses with the slots.
+    pub start: Place,
+    pub end: Place,
+    /// How many slots there are, and the pointer to their records.
+    pub slots: Place,
+    pub records: Place,
+    pub record_bytes: usize,
+    /// 4 bytes, and the value for one in use.
+    pub state: usize,
+    pub state_live: usize,
+    pub user: usize,
+    pub request: usize,
 }
 
 /// Settings of the moment.

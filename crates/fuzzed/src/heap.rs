@@ -3,6 +3,7 @@
 
 use crate::bytes::Bytes;
 use heapglass_heap::chunk::SECRET;
+use heapglass_heap::guard::Sampler;
 use heapglass_heap::policy::{MMAP_THRESHOLD, POLICY};
 use heapglass_heap::size::ALIGN;
 use heapglass_heap::{aligned, check, free, malloc, mapped, realloc, thread, trim};
@@ -69,8 +70,8 @@ pub struct Model {
     pub checks: bool,
 }
 
-/// Sets the heap up as the first byte says.
-pub fn begin(bytes: &mut Bytes) -> Model {
+/// Sets the heap up as the first byte says; one allocation in so many is a guarded sample, 0 for none.
+pub fn begin(bytes: &mut Bytes, guard: usize) -> Model {
     let mode = bytes.byte();
     thread::ensure_set_up();
     // Each process draws another; here the same bytes shall do the same.
@@ -84,14 +85,17 @@ pub fn begin(bytes: &mut Bytes) -> Model {
     // Without mappings of its own, a long request needs the break: mapped heaps are short.
     POLICY.uses_break.store(mode & 8 == 0 || mode & 3 == 3, Relaxed);
     POLICY.arena_max.store(1 + usize::from(mode >> 6), Relaxed);
-    assert!(thread::current().is_some());
+    POLICY.set_guard(guard);
+    let thread = thread::current().expect("a thread that isn't ending has a record");
+    thread.sampler = Sampler::new(0);
     thread::settings_changed();
     Model { slots: [None; SLOTS], freed: [None; SLOTS], count: 0, checks: true }
 }
 
 pub fn run(bytes: &[u8]) {
+    let is_sampled = bytes.first().is_some_and(|mode| mode & 0x30 == 0x30);
     let mut bytes = Bytes::new(bytes);
-    let mut model = begin(&mut bytes);
+    let mut model = begin(&mut bytes, if is_sampled { 3 } else { 0 });
     while !bytes.is_over() {
         model.step(&mut bytes);
     }

@@ -130,9 +130,13 @@ fn lives() {
     live();
 }
 
+/// Of so many allocations one is a guarded sample, so that what these ask of the kernel is refused, too.
+const SAMPLES: usize = 20;
+
 /// A life with refusals; then the proof, and a life without.
 fn refused_life(kind: u32, first: u64, count: u64, by_hand: bool) {
     thread::ensure_set_up();
+    POLICY.set_guard(SAMPLES);
     POLICY.set_decay(None);
     if by_hand {
         // No threshold rises: mappings come and go all the time.
@@ -170,6 +174,7 @@ fn calls(kind: u32, by_hand: bool) -> u64 {
     let (reading, mut writing) = std::io::pipe().unwrap();
     let ended = child::run(|| {
         thread::ensure_set_up();
+        POLICY.set_guard(SAMPLES);
         POLICY.set_decay(if by_hand { Some(0) } else { None });
         if by_hand {
             POLICY.set_mmap_threshold(128 * 1024);

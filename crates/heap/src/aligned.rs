@@ -21,17 +21,31 @@ pub fn allocate(align: usize, request: usize) -> *mut u8 {
     if request > MAX_REQUEST || align > MAX_REQUEST / 2 {
         return core::ptr::null_mut();
     }
+    let mut sample = None;
     if let Some(thread) = thread::current() {
         thread.unpark();
+        thread.count_allocation();
         thread.tick();
+        sample = thread.sample(request, align);
     }
+    let user = match sample {
+        Some(made) => made.user as *mut u8,
+        None => fresh(align, request),
+    };
+    if user.is_null() {
+        return user;
+    }
+    probe::allocated(Call::Aligned, || crate::free::length(user as usize));
+    user
+}
+
+fn fresh(align: usize, request: usize) -> *mut u8 {
     let needed = secure::padded(request);
     let made = steps(align, needed).or_else(|| secure::again(|| steps(align, needed)));
     let Some((user, zero)) = made else { return core::ptr::null_mut() };
     if secure::is_on() {
         secure::hand_out(user as usize, request, zero);
     }
-    probe::allocated(Call::Aligned, || crate::free::length(user as usize));
     user
 }
 

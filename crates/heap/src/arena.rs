@@ -125,6 +125,11 @@ fn home_by_walk(address: usize) -> Option<usize> {
     holds(home, address).then_some(home)
 }
 
+/// Bounds of the heap that an address lies in. Looks without the lock, as `holds`.
+pub fn bounds_around(address: usize) -> Option<(usize, usize)> {
+    heap_around(region::owner(address)?, address)
+}
+
 /// Bounds of the heap of an arena that an address lies in.
 fn heap_around(index: usize, address: usize) -> Option<(usize, usize)> {
     let store = get(index).store.get();

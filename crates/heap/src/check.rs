@@ -13,6 +13,7 @@ use crate::arena;
 use crate::bins::{fast::Fast, large, pages};
 use crate::chunk::{A, Chunk, State};
 use crate::depot;
+use crate::guard;
 use crate::line::Line;
 use crate::list::{self, Link, Span};
 use crate::mapped;
@@ -66,7 +67,7 @@ pub fn check(silent: bool) -> usize {
             }
         }
     });
-    faults
+    faults + guard::check(silent)
 }
 
 /// Checks one store, whose lock the caller has.

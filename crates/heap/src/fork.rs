@@ -15,6 +15,7 @@
 use crate::arena::{self, ARENAS_MAX};
 use crate::decay;
 use crate::depot::{self, DEPOTS};
+use crate::guard;
 use crate::kernel;
 use crate::mapped;
 use crate::meta;
@@ -28,7 +29,8 @@ use crate::thread::{self, Thread};
 const CREATION: usize = ARENAS_MAX;
 const RECORDS: usize = ARENAS_MAX + 1;
 const MAPPINGS: usize = ARENAS_MAX + 2;
-const DEPOT: usize = ARENAS_MAX + 3;
+const SAMPLES: usize = ARENAS_MAX + 3;
+const DEPOT: usize = ARENAS_MAX + 4;
 const WORDS: usize = (DEPOT + DEPOTS).div_ceil(32);
 
 /// One fork under way: the C library runs the handlers of concurrent forks side by side.
@@ -79,11 +81,11 @@ fn locks() -> impl Iterator<Item = (usize, &'static Lock)> {
     let arenas = (0..ARENAS_MAX).take_while(|&index| index < arena::count());
     let arenas = arenas.map(|index| (index, &arena::get(index).lock));
     let depots = depot::locks().enumerate().map(|(class, lock)| (DEPOT + class, lock));
-    [(CREATION, &arena::CREATION)]
-        .into_iter()
-        .chain(arenas)
-        .chain(depots)
-        .chain([(RECORDS, &meta::META), (MAPPINGS, &mapped::LOCK)])
+    [(CREATION, &arena::CREATION)].into_iter().chain(arenas).chain(depots).chain([
+        (RECORDS, &meta::META),
+        (MAPPINGS, &mapped::LOCK),
+        (SAMPLES, &guard::LOCK),
+    ])
 }
 
 /// What these guard can be used wherever a thread stopped that was changing it.

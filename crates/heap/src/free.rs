@@ -6,6 +6,7 @@ use crate::arena;
 use crate::cache::{self, CHECKED, PARKED, SENTINEL};
 use crate::chunk::{Chunk, State, cookie_by};
 use crate::die;
+use crate::guard;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe;
@@ -51,6 +52,10 @@ fn free_sized_slow(call: &'static str, user: *mut u8, size: usize) {
     let is_right = || home_of(user as usize).is_some() && chunk.is(State::Live) && could_be(size, chunk.size());
     if !thread::is_on_fast_path() || !is_right() {
         check_size(call, user, size);
+        // A guarded sample isn't parked here, so that it is known who freed it.
+        if guard::holds(user as usize) {
+            return free_slow(user);
+        }
     }
     // SAFETY: as the caller of `free_sized` promises.
     unsafe { free(user) }
@@ -75,6 +80,7 @@ fn check_size(call: &'static str, user: *mut u8, size: usize) {
             let usable = mapped::usable(user as usize, base, length);
             (usable, size <= usable && usable - size <= heapglass_os::page_size())
         }
+        Live::Guarded { usable } => (usable, size == usable),
     };
     if !right {
         die::wrong_size(call, user as usize, size, usable);
@@ -90,6 +96,7 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
     let room = match live(call, user as usize) {
         Live::Heap(chunk) => chunk.size() - OVERHEAD,
         Live::Mapped { base, length } => mapped::usable(user as usize, base, length),
+        Live::Guarded { usable } => return usable,
     };
     secure::asked(call, user as usize, room)
 }
@@ -98,6 +105,9 @@ pub fn usable(call: &'static str, user: *mut u8) -> usize {
 pub fn length(user: usize) -> usize {
     if home_of(user).is_some() {
         return Chunk::from_user(user).size();
+    }
+    if guard::holds(user) {
+        return guard::length(user);
     }
     match mapped::look_up(user) {
         Known::Live { length, .. } => length,
@@ -109,6 +119,7 @@ pub fn length(user: usize) -> usize {
 pub enum Live {
     Heap(Chunk),
     Mapped { base: usize, length: usize },
+    Guarded { usable: usize },
 }
 
 /// Looks a pointer up, exactly; stops the process if it isn't a live chunk's.
@@ -155,6 +166,7 @@ fn look_up(call: &'static str, user: usize) -> Live {
             }
             Live::Heap(chunk)
         }
+        None if guard::holds(user) => Live::Guarded { usable: guard::live(call, user) },
         None => match mapped::look_up(user) {
             Known::Live { base, length } => {
                 mapped::prove(user, length);
@@ -197,6 +209,11 @@ fn report_not_live(call: &'static str, user: usize) -> ! {
 #[cold]
 #[inline(never)]
 fn free_slow(user: *mut u8) {
+    // SAFETY: the word points at a head, and its thread, where it has one, is the calling thread's own record.
+    let (until_look, thread) = unsafe { ((*arch::word()).until_look, (*arch::word()).thread.as_mut()) };
+    if until_look == 0 && thread.is_some_and(|thread| look(thread, user)) {
+        return;
+    }
     if user.is_null() {
         return;
     }
@@ -214,19 +231,19 @@ fn free_slow(user: *mut u8) {
     if !exact && thread.is_facing() && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
         return;
     }
-    let was_due = thread.cache.head.until_look == 0;
-    thread.tick();
-    if was_due && !exact {
-        thread.look_for_strays();
-    }
-    // SAFETY: as above. Nothing but the look at the clock was in the way.
-    if was_due && !exact && unsafe { cache::park_in(&raw mut thread.cache.head, user) } {
+    if exact || thread.cache.head.until_look != 0 {
+        thread.tick();
+    } else if look(thread, user) {
         return;
     }
     let head = &mut thread.cache.head;
     let is_sound = || home_of(user as usize).is_some() && Chunk::from_user(user as usize).is(State::Live);
-    if exact || PARKED == 0 || head.parked.contains(&user) || !is_sound() {
-        thread.unpark();
+    let is_parked = head.parked.contains(&user);
+    if exact || PARKED == 0 || is_parked || !is_sound() {
+        // A guarded sample leaves the cache as it is.
+        if is_parked || !guard::holds(user as usize) {
+            thread.unpark();
+        }
         return put_away(Some(thread), user as usize);
     }
     // The fast path stopped at a full bin, an empty place or a fault of the chunk that was parked before.
@@ -241,12 +258,27 @@ fn free_slow(user: *mut u8) {
     head.parked = [user, kept];
 }
 
+/// Looks at the clock, and frees a pointer for which nothing else was in the way.
+#[inline(always)]
+fn look(thread: &mut Thread, user: *mut u8) -> bool {
+    thread.tick();
+    if thread.exact {
+        return false;
+    }
+    thread.look_for_strays();
+    // SAFETY: the thread's own head.
+    unsafe { cache::park_in(&raw mut thread.cache.head, user) }
+}
+
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.
 pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if !user.is_multiple_of(ALIGN) {
         die::invalid("free", user, "not a multiple of 16, as all of ours are");
     }
     if home_of(user).is_none() {
+        if guard::holds(user) {
+            return guard::free(user, thread.map_or(0, |thread| thread.cache.head.key));
+        }
         return match mapped::free(user) {
             Known::Live { .. } => {}
             Known::Freed => report_unmapped("free", user),

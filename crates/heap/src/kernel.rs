@@ -45,6 +45,7 @@ pub unsafe fn count_into(page: *mut Counters) {
     moved(&old.madvise_calls, &new.madvise_calls);
     moved(&old.mprotect_calls, &new.mprotect_calls);
     moved(&old.released_bytes, &new.released_bytes);
+    moved(&old.guarded, &new.guarded);
     PAGE.store(page, Relaxed);
 }
 
@@ -130,6 +131,19 @@ pub unsafe fn discard(address: usize, bytes: usize) -> Result<(), Errno> {
     unsafe { os::discard(address, bytes) }
 }
 
+/// # Safety
+/// See `os::guard`.
+pub unsafe fn guard_lightly(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    // SAFETY: as the caller promises.
+    unsafe { os::guard(address, bytes) }
+}
+
+pub fn unguard(address: usize, bytes: usize) -> Result<(), Errno> {
+    count(&counters().madvise_calls);
+    os::unguard(address, bytes)
+}
+
 /// Makes pages inaccessible without a mapping of their own, or else with one: `false` where the kernel does neither.
 ///
 /// # Safety
@@ -139,8 +153,7 @@ pub unsafe fn guard(address: usize, bytes: usize) -> bool {
     // SAFETY: as the caller promises.
     unsafe {
         if !REFUSED.load(Relaxed) {
-            count(&counters().madvise_calls);
-            if os::guard(address, bytes).is_ok() {
+            if guard_lightly(address, bytes).is_ok() {
                 return true;
             }
             REFUSED.store(true, Relaxed);

@@ -10,7 +10,7 @@
 //! 6. `magazine`, `depot`, `cache`, `refill`, `thread`: the thread's cache in front of it all, and the fast paths.
 //! 7. `malloc`, `free`, `realloc`, `aligned`: the calls.
 //! 8. `decay`, `trim`: giving memory back.
-//! 9. `secure`: quarantine, canaries, guards, for those who want them.
+//! 9. `guard`: allocations that stand between inaccessible pages. `secure`: quarantine, canaries, guards, for those who want them.
 //! 10. `check`, `stats`, `fork`, `config`, `policy`, `probe`, `root`, `line`, `die`: what else an allocator needs.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
@@ -47,6 +47,8 @@ pub mod fork;
 #[cfg(not(loom))]
 pub mod free;
 #[cfg(not(loom))]
+pub mod guard;
+#[cfg(not(loom))]
 pub mod kernel;
 #[cfg(not(loom))]
 pub mod line;
@@ -70,6 +72,8 @@ pub mod realloc;
 pub mod refill;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+pub mod report;
 #[cfg(not(loom))]
 pub mod root;
 #[cfg(not(loom))]

@@ -1,9 +1,11 @@
 //! A line of text, built in a buffer on the stack and sent by one write(2): nothing here allocates or takes a lock.
 
+use crate::report;
 use core::ffi::CStr;
 use heapglass_os as os;
 
 /// A line under construction. What doesn't fit is cut.
+#[derive(Clone)]
 pub struct Line {
     text: [u8; 400],
     len: usize,
@@ -109,13 +111,21 @@ impl Line {
         os::write_error(self.finish().as_bytes());
     }
 
-    /// Sends the line and ends the process with SIGABRT.
-    pub fn die(self) -> ! {
+    /// Says which thread it is about, and how to see more.
+    pub fn with_thread(self) -> Line {
         self.text(" [thread ")
             .number(os::thread_id() as usize)
             .text("; to see who called: gdb -ex run -ex backtrace --args PROGRAM]")
-            .warn();
-        os::thread::die()
+    }
+
+    /// Sends the line and ends the process with SIGABRT.
+    pub fn die(self) -> ! {
+        report::end(self, None)
+    }
+
+    /// As `die`, about a user pointer.
+    pub fn die_about(self, user: usize) -> ! {
+        report::end(self, Some(user))
     }
 }
 

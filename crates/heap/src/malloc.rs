@@ -93,6 +93,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         return None;
     }
     let mut thread = thread::current();
+    let mut sample = None;
     if let Some(thread) = &mut thread {
         if thread.is_facing() && !thread.exact {
             // Observed: the very steps of the fast path, so that addresses stay what they would be.
@@ -108,24 +109,37 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
                 return Some(Allocated { user, zero: false });
             }
         }
-        thread.thicken(request);
-        thread.unpark();
+        thread.count_allocation();
         thread.tick();
+        sample = thread.sample(request, ALIGN);
+        // A sample leaves the cache as it is.
+        if sample.is_none() {
+            thread.thicken(request);
+            thread.unpark();
+        }
     }
-    let needed = secure::padded(request);
-    let mut allocated = steps(thread, needed).or_else(|| secure::again(|| steps(thread::current(), needed)))?;
-    let user = allocated.user;
-    if secure::is_on() {
-        allocated.zero = secure::hand_out(user as usize, request, allocated.zero);
-    } else {
-        // SAFETY: allocated just now.
-        unsafe { cache::clear(user as usize) };
-    }
-    probe::allocated(call, || crate::free::length(user as usize));
+    let allocated = match sample {
+        Some(made) => Allocated { user: made.user as *mut u8, zero: made.zero },
+        None => fresh(thread, request)?,
+    };
+    probe::allocated(call, || crate::free::length(allocated.user as usize));
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 && call != Call::Calloc {
         // SAFETY: the chunk holds at least the request.
         unsafe { ptr::write_bytes(allocated.user, !perturb, request) };
+    }
+    Some(allocated)
+}
+
+fn fresh(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
+    let needed = secure::padded(request);
+    let mut allocated = steps(thread, needed).or_else(|| secure::again(|| steps(thread::current(), needed)))?;
+    let user = allocated.user as usize;
+    if secure::is_on() {
+        allocated.zero = secure::hand_out(user, request, allocated.zero);
+    } else {
+        // SAFETY: allocated just now.
+        unsafe { cache::clear(user) };
     }
     Some(allocated)
 }

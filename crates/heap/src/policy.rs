@@ -2,6 +2,7 @@
 //! are dynamic, the two thresholds by freeing mapped chunks; every
 //! reader takes the value of the moment.
 
+use crate::cache::CHECKED;
 use crate::secure;
 use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
 use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
@@ -10,6 +11,11 @@ use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxe
 pub const MMAP_THRESHOLD: usize = 128 * 1024;
 /// The dynamic threshold stops here, and a threshold set by hand too.
 pub const MMAP_THRESHOLD_MAX: usize = 32 * 1024 * 1024;
+
+/// Of so many allocations about one is a guarded sample.
+pub const GUARD_RATE: usize = 4000;
+/// Samples that there is room for.
+pub const GUARD_SLOTS: usize = 64;
 
 pub struct Policy {
     pub mmap_threshold: AtomicUsize,
@@ -43,6 +49,13 @@ pub struct Policy {
     pub thp: AtomicUsize,
     /// `M_PERTURB`: the byte to fill with, 0 for none.
     pub perturb: AtomicUsize,
+    /// One in about so many allocations is a guarded sample, 0 for none; and was that asked for?
+    guard: AtomicUsize,
+    guard_asked: AtomicBool,
+    /// Samples that there is room for.
+    pub guard_slots: AtomicUsize,
+    /// What they are drawn by, plus one; 0 where they shall differ from run to run.
+    guard_seed: AtomicUsize,
 }
 
 pub static POLICY: Policy = Policy {
@@ -62,6 +75,10 @@ pub static POLICY: Policy = Policy {
     populate: AtomicBool::new(false),
     thp: AtomicUsize::new(Thp::Kernel as usize),
     perturb: AtomicUsize::new(0),
+    guard: AtomicUsize::new(GUARD_RATE),
+    guard_asked: AtomicBool::new(false),
+    guard_slots: AtomicUsize::new(GUARD_SLOTS),
+    guard_seed: AtomicUsize::new(0),
 };
 
 /// Who decides about huge pages in heaps.
@@ -160,8 +177,42 @@ impl Policy {
         rises
     }
 
+    /// Asks for a guarded sample in so many allocations; 0 is none, 1 each that finds a slot.
+    pub fn set_guard(&self, rate: usize) {
+        self.guard.store(rate.min(1 << 40), Relaxed);
+        self.guard_asked.store(true, Relaxed);
+    }
+
+    /// The same program samples the same allocations.
+    pub fn set_guard_seed(&self, seed: usize) {
+        self.guard_seed.store(seed.wrapping_add(1).max(1), Relaxed);
+        self.guard_asked.store(true, Relaxed);
+    }
+
+    pub fn guard_seed(&self) -> Option<usize> {
+        self.guard_seed.load(Relaxed).checked_sub(1)
+    }
+
+    /// Was anything said about samples? Then they begin with the first call, and are as many as was said.
+    pub fn guard_asked(&self) -> bool {
+        self.guard_asked.load(Relaxed)
+    }
+
+    /// One allocation in about so many is a sample; 0 for none. In classic mode addresses are the textbook's.
+    pub fn guard_rate(&self) -> usize {
+        // Where nothing is checked, nothing tells a sample from a chunk.
+        if self.classic.load(Relaxed) || !CHECKED { 0 } else { self.guard.load(Relaxed) }
+    }
+
+    /// Are samples to be told one by one: every allocation, or the same ones in each run?
+    fn counts_guards(&self) -> bool {
+        self.guard_seed.load(Relaxed) != 0 || self.guard.load(Relaxed) == 1
+    }
+
     /// Must every call be taken exactly, with nothing parked and each pointer looked up?
     pub fn is_exact(&self) -> bool {
-        self.classic.load(Relaxed) || !self.park.load(Relaxed) || self.perturb.load(Relaxed) != 0 || secure::is_on()
+        let perturbs = self.perturb.load(Relaxed) != 0;
+        let is_told = self.classic.load(Relaxed) || !self.park.load(Relaxed) || perturbs;
+        is_told || self.counts_guards() || secure::is_on()
     }
 }

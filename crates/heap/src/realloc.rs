@@ -50,6 +50,8 @@ unsafe fn realloc_slow(user: *mut u8, request: usize) -> *mut u8 {
         Live::Mapped { base, length } => {
             (mapped::usable(user as usize, base, length), in_mapping(user as usize, base, length, request))
         }
+        // Always elsewhere: who keeps the old pointer shall find out.
+        Live::Guarded { usable } => (usable, None),
     };
     match resized {
         Some(user) => {
@@ -71,6 +73,7 @@ pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
         Live::Heap(chunk) => in_heap(chunk, request).is_some(),
         // Much less isn't worth the mapping's pages.
         Live::Mapped { .. } => (free::usable("realloc", user) / 2..=free::usable("realloc", user)).contains(&request),
+        Live::Guarded { usable } => request == usable,
     }
 }
 

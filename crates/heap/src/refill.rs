@@ -252,6 +252,7 @@ impl Thread {
     /// Takes a class's magazine out, with its count and class written.
     fn unload(&mut self, class: usize) -> *mut Magazine {
         let count = self.cached(class).len();
+        self.count_for_samples(-(count as i64));
         let magazine =
             self.magazines.get_mut(class).map_or(ptr::null_mut(), |m| core::mem::replace(m, ptr::null_mut()));
         if let Some(bin) = self.cache.bins.get_mut(class) {
@@ -266,11 +267,19 @@ impl Thread {
         magazine
     }
 
+    /// So many chunks came into the cache. While calls are exact, allocations are counted one by one.
+    fn count_for_samples(&mut self, chunks: i64) {
+        if !self.exact {
+            self.sampler.pass(chunks);
+        }
+    }
+
     /// Makes a magazine with `count` filled slots a class's own. Null leaves the class without.
     fn load(&mut self, class: usize, magazine: *mut Magazine, count: usize) {
         if magazine.is_null() {
             return;
         }
+        self.count_for_samples(count as i64);
         let (Some(cell), Some(bin)) = (self.magazines.get_mut(class), self.cache.bins.get_mut(class)) else { return };
         *cell = magazine;
         self.stirred.get_mut(class).into_iter().for_each(|stirred| *stirred = true);

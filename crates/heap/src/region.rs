@@ -5,6 +5,7 @@
 //! and has the window for itself, and the mark tells its end as well; windows that the break reaches are the main arena's,
 //! with its exact bounds to tell. So one look tells whether an address is in a heap, however many heaps there are.
 
+use crate::guard;
 use crate::kernel;
 use crate::line::Line;
 use crate::size::HEADER;
@@ -115,6 +116,13 @@ pub fn is_marked(address: usize) -> bool {
     OWNERS.get(address >> WINDOW_SHIFT).is_some_and(|mark| mark.load(Relaxed) != 0)
 }
 
+/// Can a heap never come to stand in this address's window, or to reach it? So far none does. Mapped heaps keep away from windows
+/// that hold guarded samples, see `try_window`; the break may grow.
+pub fn is_never_marked(address: usize) -> bool {
+    const FAR: usize = 1 << 36;
+    !is_marked(address) && address.wrapping_sub(BREAK_HI.load(Relaxed)) > FAR
+}
+
 /// Is the address between the ends of the heaps that grew with the break?
 pub fn is_in_break(address: usize) -> bool {
     BREAK_LO.load(Relaxed) <= address && address < BREAK_HI.load(Relaxed)
@@ -201,7 +209,8 @@ fn reserve_length(length: usize) -> Option<usize> {
 
 /// Takes the window at this very address, if it is free.
 fn try_window(window: usize, length: usize) -> Option<usize> {
-    if window == 0 || OWNERS.get(window >> WINDOW_SHIFT)?.load(Relaxed) != 0 {
+    let is_taken = OWNERS.get(window >> WINDOW_SHIFT)?.load(Relaxed) != 0;
+    if window == 0 || is_taken || guard::has_part_of(window, window + WINDOW) {
         return None;
     }
     let start = kernel::map(window, length, Access::None).ok()?;

@@ -6,7 +6,7 @@ use crate::chunk::{SECRET, State};
 use crate::policy::POLICY;
 use crate::size::*;
 use crate::sync::atomic::AtomicUsize;
-use crate::{arena, depot, kernel, list, magazine, mapped, meta, region, store, thread};
+use crate::{arena, depot, guard, kernel, list, magazine, mapped, meta, region, store, thread};
 use heapglass_event::root::*;
 
 /// In writable data, since it has an atomic: so a core file always has it.
@@ -16,6 +16,7 @@ pub static ROOT: Root = {
     let (mapped, mappings) = mapped::seen();
     let (depots, depot_table) = depot::seen();
     let (records, first_records) = meta::seen();
+    let (samples, slots) = guard::for_readers();
     Root {
         magic: ROOT_MAGIC,
         at: Place::of(&raw const ROOT),
@@ -49,6 +50,7 @@ pub static ROOT: Root = {
         magazine: magazine::seen(),
         threads: thread::seen(),
         records,
+        samples,
         policy: PolicyAt {
             mmap_threshold: Place::of(&raw const POLICY.mmap_threshold),
             trim_threshold: Place::of(&raw const POLICY.trim_threshold),
@@ -57,7 +59,7 @@ pub static ROOT: Root = {
         },
         counters: kernel::seen(),
         counters_version: heapglass_event::VERSION as usize,
-        statics: [main, table, owners, mappings, depot_table, first_records, NOTHING, NOTHING],
+        statics: [main, table, owners, mappings, depot_table, first_records, slots, NOTHING],
     }
 };
 

@@ -4,6 +4,7 @@ use crate::arena;
 use crate::bins::{fast, large};
 use crate::chunk::Chunk;
 use crate::depot::{self, DEPOTS};
+use crate::guard;
 use crate::kernel;
 use crate::list;
 use crate::mapped;
@@ -27,7 +28,7 @@ pub struct Figures {
     pub free_bytes: usize,
     /// Bytes of the tops.
     pub top: usize,
-    /// Mapped chunks and the bytes of their mappings.
+    /// Mapped chunks and the bytes of their mappings; guarded samples, with their pages, among them.
     pub mapped_chunks: usize,
     pub mapped_bytes: usize,
     /// The most of them that there were at a time.
@@ -71,9 +72,10 @@ pub fn of_arena(index: usize) -> Figures {
 
 /// All arenas' figures, and the mapped chunks'. Each arena at its own moment.
 pub fn all() -> Figures {
+    let (samples, sample_bytes) = guard::held();
     let mut figures = Figures {
-        mapped_chunks: mapped::CHUNKS.load(Relaxed),
-        mapped_bytes: mapped::BYTES.load(Relaxed),
+        mapped_chunks: mapped::CHUNKS.load(Relaxed) + samples,
+        mapped_bytes: mapped::BYTES.load(Relaxed) + sample_bytes,
         mapped_chunks_peak: mapped::CHUNKS_PEAK.load(Relaxed),
         mapped_peak: kernel::counters().mapped_peak_bytes.load(Relaxed) as usize,
         ..Figures::default()

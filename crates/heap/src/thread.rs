@@ -15,13 +15,14 @@ use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, PARKED, Refusing, SMALL_LI
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
+use crate::guard::{self, Sampler};
 use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::refill::SPARES;
 use crate::secure;
 use crate::size::CLASSES;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use core::ffi::c_void;
 use core::mem::offset_of;
@@ -58,6 +59,8 @@ pub struct Thread {
     pub epoch: u32,
     /// Bytes that magazines of more than the smallest size may hold.
     pub granted_bytes: usize,
+    /// When an allocation is a guarded sample.
+    pub sampler: Sampler,
     pub arena: &'static Arena,
     pub secure: secure::Local,
     /// The next unused record.
@@ -83,20 +86,38 @@ static STAGE: AtomicU32 = AtomicU32::new(0);
 static KEY: AtomicU32 = AtomicU32::new(0);
 /// Slow calls of the process so far, up to `WARM_UP`.
 static CALLS: AtomicU32 = AtomicU32::new(0);
-/// Called once, when the first thread gets onto the fast path.
-static ON_WARM: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Takes over the signal of faults: a function of type `TakeFaults`.
+static TAKE_FAULTS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Was it called, or is it to be called as soon as it is known?
+static FAULTS_MAY_COME: AtomicBool = AtomicBool::new(false);
+
+/// Said whether also where the program has a handler of its own.
+pub type TakeFaults = extern "C" fn(bool);
 
 /// This thread, as locks know it.
 pub fn owner() -> Owner {
     Owner::new(arch::thread_mark())
 }
 
-/// Sets what is called once, before the first pointer's header is read without a look-up.
-pub fn on_warm(call: extern "C" fn()) {
-    if CALLS.load(Relaxed) >= WARM_UP {
-        return call();
+/// Sets what takes faults over, before the first pointer's header is read without a look-up, and before each guarded sample.
+pub fn on_faults(call: TakeFaults) {
+    TAKE_FAULTS.store(call as *mut (), Release);
+    if CALLS.load(Relaxed) >= WARM_UP || FAULTS_MAY_COME.load(Relaxed) {
+        call(false);
     }
-    ON_WARM.store(call as *mut (), Release);
+}
+
+/// Reads of headers may fault from here on: that is taken over once. So may guarded samples: then the program may have put a
+/// handler of its own there since.
+pub fn take_faults(at_sample: bool) {
+    if FAULTS_MAY_COME.swap(true, Relaxed) && !at_sample {
+        return;
+    }
+    let call = TAKE_FAULTS.load(Acquire);
+    if !call.is_null() {
+        // SAFETY: stored by `on_faults` from a function of this type.
+        unsafe { core::mem::transmute::<*mut (), TakeFaults>(call)(at_sample) };
+    }
 }
 
 /// The calling thread's record, made at its first call; `None` where there is none: the thread is ending, is just being set
@@ -154,13 +175,17 @@ fn attach() -> Option<&'static mut Thread> {
         return None;
     }
     let secret = SECRET.load(Relaxed);
-    let key = key_of(secret, RECORDS.fetch_add(1, Relaxed));
+    let index = RECORDS.fetch_add(1, Relaxed);
+    let key = key_of(secret, index);
+    let mut sampler = None;
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
         // SAFETY: unused records are whole and nobody's; fresh memory is ours alone. What is new is listed as nobody's, which
         // zeros say.
         unsafe {
             if !unused.is_null() {
+                // Threads of few allocations each have their samples too, if one goes on where the last stopped.
+                sampler = Some((*unused).sampler);
                 UNUSED.store((*unused).next, Relaxed);
                 return unused;
             }
@@ -192,6 +217,7 @@ fn attach() -> Option<&'static mut Thread> {
             stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
+            sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             arena: arena::choose(),
             secure: secure::Local::new(key),
             next: ptr::null_mut(),
@@ -276,7 +302,12 @@ impl Thread {
     /// One more call took the slow path: has the thread earned the fast one, or lost it?
     #[inline]
     pub fn tick(&mut self) {
-        self.cache.head.until_look = LOOKED;
+        let head = &mut self.cache.head;
+        let is_near = self.sampler.look(head.until_look);
+        head.until_look = LOOKED;
+        if is_near {
+            self.sample_is_near();
+        }
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
@@ -294,17 +325,45 @@ impl Thread {
         }
     }
 
+    /// Once it is due, sends the next malloc by the slow path, where it will be the sample; before that, comes back in time. While a
+    /// malloc is waited for, sized frees don't find the fast path either.
+    #[cold]
+    #[inline(never)]
+    fn sample_is_near(&mut self) {
+        self.cache.head.until_look = self.sampler.look_soon();
+        if !self.sampler.is_due() {
+            return;
+        }
+        let is_warm = CALLS.load(Relaxed) >= WARM_UP;
+        let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
+        self.cache.head.limit = if allowed { 0 } else { SMALL_LIMIT };
+    }
+
+    /// One more allocation came by the slow path: it was waited for, if any was.
+    #[inline]
+    pub fn count_allocation(&mut self) {
+        self.cache.head.limit = SMALL_LIMIT;
+        self.sampler.pass(1);
+    }
+
+    /// This allocation, if it is its turn to be a guarded sample.
+    #[inline]
+    pub fn sample(&mut self, request: usize, align: usize) -> Option<guard::Made> {
+        if !self.sampler.is_due() {
+            return None;
+        }
+        self.cache.head.limit = SMALL_LIMIT;
+        let chance = self.sampler.take();
+        guard::allocate(request, align, chance)
+    }
+
     /// Points the thread's word at its cache, or at the facade before it.
     fn choose_head(&mut self) {
         self.exact = CALLS.load(Relaxed) < WARM_UP || POLICY.is_exact();
         if self.exact {
             self.unpark();
         } else {
-            let call = ON_WARM.swap(ptr::null_mut(), AcqRel);
-            if !call.is_null() {
-                // SAFETY: stored by `on_warm` from a function of this type.
-                unsafe { core::mem::transmute::<*mut (), extern "C" fn()>(call)() };
-            }
+            take_faults(false);
         }
         let faces = self.exact || POLICY.observed.load(Relaxed);
         arch::set_word(if faces { &raw mut self.facade.head } else { &raw mut self.cache.head });

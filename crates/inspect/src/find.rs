@@ -177,6 +177,10 @@ impl Layout {
             at!(self, threads.all),
             at!(self, records.blocks),
             at!(self, counters),
+            at!(self, samples.start),
+            at!(self, samples.end),
+            at!(self, samples.slots),
+            at!(self, samples.records),
         ];
         let within = |from: usize, words: usize| (0..words).all(|word| self.word(from + word * 8) < 1 << 20);
         lengths.iter().all(|length| near.contains(length))
@@ -186,6 +190,7 @@ impl Layout {
             && within(offset_of!(Root, heap), size_of::<root::HeapAt>() / 8)
             && within(offset_of!(Root, magazine), size_of::<root::MagazineAt>() / 8)
             && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 1)
+            && within(offset_of!(Root, samples.record_bytes), 5)
             && places.iter().all(|place| *place < ADDRESS_MAX)
             && at!(self, mapped.warm_count) < 1 << 10
             && at!(self, windows.count) <= 1 << 24

@@ -72,6 +72,13 @@ pub enum MappedState {
     Damaged,
 }
 
+/// An allocation that stands between inaccessible pages, by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub user: u64,
+    pub request: u64,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
@@ -80,6 +87,9 @@ pub struct Records {
     pub mapped: Vec<Mapped>,
     /// Mapped heaps that wait, with nothing in them: whose, and where.
     pub spares: Vec<(usize, Range)>,
+    /// Samples in use, and the addresses among which all samples stand.
+    pub samples: Vec<Sample>,
+    pub pool: Range,
     /// Where the heap's own records and tables lie, by address.
     pub metadata: Vec<Range>,
     pub settings: Settings,
@@ -109,6 +119,7 @@ impl Records {
         records.threads = threads(memory, layout, &records.arenas)?;
         records.mapped = mapped(memory, layout)?;
         records.spares = spares(memory, layout, &records.arenas)?;
+        (records.pool, records.samples) = samples(memory, layout)?;
         records.metadata = metadata(memory, layout)?;
         let setting = |at: u64| word(memory, at);
         records.settings = Settings {
@@ -307,6 +318,24 @@ fn spares(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec<
         }
     }
     Ok(spares)
+}
+
+fn samples(memory: &dyn Memory, layout: &Layout) -> Result<(Range, Vec<Sample>)> {
+    let (start, end) = (word(memory, at!(layout, samples.start))?, word(memory, at!(layout, samples.end))?);
+    let (slots, records) = (word(memory, at!(layout, samples.slots))?, place(memory, at!(layout, samples.records))?);
+    let length = at!(layout, samples.record_bytes);
+    if records == 0 || start > end || end >= ADDRESS_MAX || slots > SLOTS_MAX {
+        return Ok((Range::default(), Vec::new()));
+    }
+    let all = bytes(memory, records, slots * length)?;
+    let live = all
+        .chunks_exact(length.max(1) as usize)
+        .filter(|slot| u64::from(u32_in(slot, at!(layout, samples.state) as usize)) == at!(layout, samples.state_live));
+    let sample = |slot: &[u8]| Sample {
+        user: u64_in(slot, at!(layout, samples.user) as usize),
+        request: u64_in(slot, at!(layout, samples.request) as usize),
+    };
+    Ok((Range::new(start, end), live.map(sample).collect()))
 }
 
 fn metadata(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Range>> {

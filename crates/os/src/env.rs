@@ -8,6 +8,8 @@ pub const AT_PAGESZ: usize = linux_raw_sys::auxvec::AT_PAGESZ as usize;
 pub const AT_RANDOM: usize = linux_raw_sys::auxvec::AT_RANDOM as usize;
 /// Non-zero where the program runs with privileges its user doesn't have.
 pub const AT_SECURE: usize = linux_raw_sys::auxvec::AT_SECURE as usize;
+/// Address of the path that the program was started by.
+pub const AT_EXECFN: usize = linux_raw_sys::auxvec::AT_EXECFN as usize;
 
 unsafe extern "C" {
     fn getauxval(kind: c_ulong) -> c_ulong;

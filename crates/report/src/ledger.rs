@@ -20,6 +20,7 @@ pub enum Line {
     InUse,
     Headers,
     Mapped,
+    Samples,
     Parked,
     ThreadCaches,
     Depots,
@@ -39,10 +40,11 @@ pub enum Line {
     Other,
 }
 
-pub const LINES: [Line; 20] = [
+pub const LINES: [Line; 21] = [
     Line::InUse,
     Line::Headers,
     Line::Mapped,
+    Line::Samples,
     Line::Parked,
     Line::ThreadCaches,
     Line::Depots,
@@ -69,6 +71,7 @@ impl Line {
             Line::InUse => "in_use",
             Line::Headers => "headers",
             Line::Mapped => "mapped_chunks",
+            Line::Samples => "samples",
             Line::Parked => "parked",
             Line::ThreadCaches => "thread_caches",
             Line::Depots => "depots",
@@ -95,6 +98,7 @@ impl Line {
             Line::InUse => "in use, with rounding",
             Line::Headers => "headers of chunks in use",
             Line::Mapped => "mapped chunks in use",
+            Line::Samples => "samples between guards",
             Line::Parked => "freed, not looked at yet",
             Line::ThreadCaches => "thread caches",
             Line::Depots => "depots",
@@ -238,6 +242,10 @@ pub fn of(target: &Target) -> Result<Ledger> {
         let line = if mapped.state == MappedState::Kept { Line::Kept } else { Line::Mapped };
         let there = ours.add(mapped.mapping, &memory.resident(mapped.mapping)?);
         ledger.sums[line as usize].add(1, mapped.mapping.bytes(), there);
+    }
+    if records.pool.bytes() > 0 {
+        let there = ours.add(records.pool, &memory.resident(records.pool)?);
+        ledger.sums[Line::Samples as usize].add(records.samples.len() as u64, records.pool.bytes(), there);
     }
     for (_, spare) in &records.spares {
         let there = ours.add(*spare, &memory.resident(*spare)?);

@@ -133,8 +133,27 @@ fn elsewhere(target: &Target, records: &Records, address: u64, as_json: bool) ->
             grouped(usable)
         ));
     }
+    // A page is the least that a sample has for itself.
+    let page = target.memory.page();
+    let near = |user: u64| user & !(page - 1) <= address && address < (user & !(page - 1)).saturating_add(page);
+    if let Some(sample) =
+        records.samples.iter().find(|s| near(s.user) || (s.user..s.user.saturating_add(s.request)).contains(&address))
+    {
+        if as_json {
+            let all =
+                json!({ "version": 1, "user": sample.user, "request": sample.request, "state": "in use, a sample" });
+            return Ok(all.to_string() + "\n");
+        }
+        return Ok(format!(
+            "{}: the sample that {address:#x} is in or beside\n\n  state       in use, between inaccessible pages\n  user        {:#x}, {} bytes were asked for\n",
+            title(target),
+            sample.user,
+            grouped(sample.request)
+        ));
+    }
     let mappings = target.memory.mappings().map_err(|e| said(&target.name, &e))?;
     let what = match mappings.iter().find(|mapping| mapping.range.holds(address)) {
+        _ if records.pool.holds(address) => "among the samples, of which none in use is there".to_owned(),
         _ if records.metadata.iter().any(|piece| piece.holds(address)) => "in the heap's own records".to_owned(),
         Some(mapping) if mapping.name.is_empty() => "in memory that the program mapped itself".to_owned(),
         Some(mapping) => format!("in {}", mapping.name),

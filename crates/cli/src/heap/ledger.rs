@@ -89,7 +89,7 @@ impl LedgerCommand {
                     "{:>9.1} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
                     began.elapsed().as_secs_f64(),
                     size(ledger.resident()),
-                    there(&[InUse, Headers, Mapped]),
+                    there(&[InUse, Headers, Mapped, Samples]),
                     there(&[Parked, ThreadCaches, Depots, OnTheWay, Quarantine]),
                     there(&[Fast, Unsorted, Small, Large, Damaged]),
                     there(&[Top, HeapEnds]),

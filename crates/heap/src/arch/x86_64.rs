@@ -72,3 +72,28 @@ pub fn cycles() -> u64 {
     // SAFETY: no precondition.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
+
+/// The registers that say where a function's frame is and who called it, by their DWARF numbers; those that a call may change are
+/// 0. `None` where nobody knows how to read the stack.
+#[inline(always)]
+pub fn registers() -> Option<[usize; 17]> {
+    let mut registers = [0; 17];
+    // SAFETY: reads registers, and writes them to memory of ours.
+    unsafe {
+        asm!(
+            "mov [{0} + 3 * 8], rbx",
+            "mov [{0} + 6 * 8], rbp",
+            "mov [{0} + 7 * 8], rsp",
+            "mov [{0} + 12 * 8], r12",
+            "mov [{0} + 13 * 8], r13",
+            "mov [{0} + 14 * 8], r14",
+            "mov [{0} + 15 * 8], r15",
+            "lea {1}, [rip]",
+            "mov [{0} + 16 * 8], {1}",
+            in(reg) &raw mut registers,
+            out(reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+    Some(registers)
+}

@@ -9,6 +9,10 @@ use core::ptr;
 /// Resizes a live chunk where it is, or moves its pages. Returns the bytes that the program had, and the user pointer where
 /// it worked.
 pub fn resize(user: usize, live: &Live, request: usize) -> (usize, Option<usize>) {
+    // A sample has its own ways, and is resized elsewhere.
+    if let Live::Guarded { usable } = *live {
+        return (usable, None);
+    }
     let before = room(user);
     let old = asked("realloc", user, before);
     if has(CANARY) {
@@ -17,6 +21,7 @@ pub fn resize(user: usize, live: &Live, request: usize) -> (usize, Option<usize>
     let (resized, fresh) = match *live {
         Live::Heap(chunk) => (realloc::in_heap(chunk, padded(request)), false),
         Live::Mapped { base, length } => (realloc::in_mapping(user, base, length, padded(request)), true),
+        Live::Guarded { .. } => (None, false),
     };
     let Some(now) = resized else {
         if has(CANARY) {
@@ -50,5 +55,6 @@ pub fn in_place(live: &Live, request: usize) -> bool {
     match *live {
         Live::Heap(chunk) => resize(chunk.user(), live, request).1.is_some(),
         Live::Mapped { .. } => false,
+        Live::Guarded { usable } => request == usable,
     }
 }

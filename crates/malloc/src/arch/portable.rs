@@ -31,13 +31,21 @@ pub unsafe fn heapglass_new_nothrow(size: usize, align: usize) -> *mut c_void {
     crate::cxx::attempt(size, align)
 }
 
-pub type Handler = extern "C" fn(c_int, *const u8, *const u8);
+pub fn take_faults(_: bool) {}
 
-pub fn take_faults(_: Handler) -> bool {
-    false
+pub fn next_handler(_: usize) -> Option<usize> {
+    None
+}
+
+pub fn is_newest(_: usize) -> bool {
+    true
 }
 
 pub fn leave_faults() {}
+
+pub fn on_own_stack<T>(work: extern "C" fn(&T), about: &T) {
+    work(about);
+}
 
 pub fn is_the_malloc() -> bool {
     false
@@ -48,4 +56,18 @@ pub fn is_the_malloc() -> bool {
 pub unsafe fn read_fault(_: *const u8, _: *const u8) -> (bool, Option<(usize, usize)>) {
     (false, None)
 }
+
+/// What a fault was about; not known here.
+pub struct Access {
+    pub address: usize,
+    pub is_write: bool,
+    pub registers: [usize; 17],
+}
+
+/// # Safety
+/// None.
+pub unsafe fn read_access(_: *const u8, _: *const u8) -> Option<Access> {
+    None
+}
+
 pub const SIGSEGV: c_int = 11;

@@ -8,7 +8,9 @@
 //! Symbols of the C++ library and of the dynamic loader are weak: null where the program has none.
 
 use core::arch::{asm, global_asm};
+use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
 macro_rules! operator_new {
     // rbx and r12 keep size and alignment over the calls; three words on the stack keep it aligned to 16.
@@ -235,6 +237,7 @@ const SA_NODEFER: c_int = 0x4000_0000;
 
 /// `struct sigaction`, as glibc and musl have it.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct SigAction {
     handler: usize,
     mask: [u64; 16],
@@ -242,28 +245,161 @@ struct SigAction {
     restorer: usize,
 }
 
-/// A handler of faults: signal, where its information is, and where the interrupted registers are.
-pub type Handler = extern "C" fn(c_int, *const u8, *const u8);
+impl SigAction {
+    const DEFAULT: SigAction = SigAction { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
+}
 
-/// Takes SIGSEGV over, if nobody has; `false` where somebody has.
-pub fn take_faults(handler: Handler) -> bool {
-    let mut old = SigAction { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
-    // SAFETY: both records are ours.
+/// Programs put handlers of their own in place, before us or after us, keep what was there before and hand on to it. So that
+/// nobody is handed a fault twice, whatever handler we come to stand before gets an entry of ours to itself, which hands on to that
+/// one for ever: an entry that a program kept leads to what was there before the program's handler.
+const ENTRIES: usize = 8;
+/// Who comes after each; 0 is the default effect.
+static NEXT: [AtomicUsize; ENTRIES] = [const { AtomicUsize::new(UNUSED) }; ENTRIES];
+const UNUSED: usize = usize::MAX;
+/// The one that was put in place last. Handlers that hand on may come back to others, with the same fault.
+static NEWEST: AtomicUsize = AtomicUsize::new(0);
+
+macro_rules! entry {
+    ($number:literal) => {
+        concat!(".balign 16\n mov ecx, ", $number, "\n jmp 2f")
+    };
+}
+
+// An entry is called with the signal, where its information is, and where the interrupted registers are; `on_fault` is told which
+// entry it was, too, and returns who comes after. That one is jumped to, so it finds its stack as the kernel made it, and
+// unwinders see no frame of ours.
+global_asm!(
+    ".pushsection .text.heapglass_faults,\"ax\",@progbits",
+    ".hidden heapglass_faults",
+    ".globl heapglass_faults",
+    ".type heapglass_faults,@function",
+    ".balign 16",
+    "heapglass_faults:",
+    ".cfi_startproc",
+    entry!("0"),
+    entry!("1"),
+    entry!("2"),
+    entry!("3"),
+    entry!("4"),
+    entry!("5"),
+    entry!("6"),
+    entry!("7"),
+    "2:",
+    "push rdi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rsi",
+    ".cfi_adjust_cfa_offset 8",
+    "push rdx",
+    ".cfi_adjust_cfa_offset 8",
+    "call {on_fault}",
+    "pop rdx",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rsi",
+    ".cfi_adjust_cfa_offset -8",
+    "pop rdi",
+    ".cfi_adjust_cfa_offset -8",
+    "test rax, rax",
+    "jz 3f",
+    "mov rcx, rax",
+    "xor eax, eax",
+    "jmp rcx",
+    "3:",
+    "ret",
+    ".cfi_endproc",
+    ".size heapglass_faults, . - heapglass_faults",
+    ".popsection",
+    on_fault = sym crate::fault::on_fault,
+);
+
+unsafe extern "C" {
+    static heapglass_faults: u8;
+}
+
+fn entry(index: usize) -> usize {
+    &raw const heapglass_faults as usize + index * 16
+}
+
+/// Who comes after an entry, if anybody does.
+pub fn next_handler(index: usize) -> Option<usize> {
+    let next = NEXT.get(index)?.load(Acquire);
+    (next != 0 && next != UNUSED).then_some(next)
+}
+
+/// Is it the entry that sees each fault first, or may?
+pub fn is_newest(index: usize) -> bool {
+    NEWEST.load(Relaxed) == index
+}
+
+/// Takes SIGSEGV over where nobody handles it, with `also_before` also where the program does.
+pub fn take_faults(also_before: bool) {
+    const IGNORED: usize = 1;
+    let ours = |handler: usize| (0..ENTRIES).find(|&index| handler == entry(index));
+    let mut old = SigAction::DEFAULT;
+    // SAFETY: the record is ours.
+    let is_known = unsafe { sigaction(SIGSEGV, core::ptr::null(), &mut old) } == 0;
+    let is_free = old.handler == 0;
+    if let Some(index) = ours(old.handler) {
+        return NEWEST.store(index, Relaxed);
+    }
+    if !is_known || old.handler == IGNORED || !is_free && !also_before {
+        return;
+    }
+    let is_for_it = |next: &AtomicUsize| {
+        let was = next.compare_exchange(UNUSED, old.handler, AcqRel, Acquire);
+        was.is_ok() || was == Err(old.handler)
+    };
+    let Some(index) = NEXT.iter().position(is_for_it) else { return };
+    NEWEST.store(index, Relaxed);
+    // The program's handler is called in the way that it asked for.
+    let flags = SA_SIGINFO | if is_free { SA_ONSTACK | SA_NODEFER } else { old.flags };
+    let new = SigAction { handler: entry(index), flags, ..old };
+    let mut replaced = SigAction::DEFAULT;
+    // SAFETY: all records are ours.
     unsafe {
-        if sigaction(SIGSEGV, core::ptr::null(), &mut old) != 0 || old.handler != 0 {
-            return false;
+        let is_done = sigaction(SIGSEGV, &new, &mut replaced) == 0;
+        if is_done && replaced.handler != old.handler && ours(replaced.handler).is_none() {
+            // Somebody was faster. The next time is early enough.
+            sigaction(SIGSEGV, &replaced, core::ptr::null_mut());
         }
-        let flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-        let new = SigAction { handler: handler as usize, mask: [0; 16], flags, restorer: 0 };
-        sigaction(SIGSEGV, &new, core::ptr::null_mut()) == 0
     }
 }
 
 /// Gives SIGSEGV its default effect back.
 pub fn leave_faults() {
-    let default = SigAction { handler: 0, mask: [0; 16], flags: 0, restorer: 0 };
     // SAFETY: the record is ours.
-    unsafe { sigaction(SIGSEGV, &default, core::ptr::null_mut()) };
+    unsafe { sigaction(SIGSEGV, &SigAction::DEFAULT, core::ptr::null_mut()) };
+}
+
+/// Bytes of the stack that reports are written on: one for handlers of signals may be small.
+const STACK: usize = 32 * 1024;
+#[repr(C, align(16))]
+struct Stack(UnsafeCell<[u8; STACK]>);
+// SAFETY: used by whoever set `IN_USE`.
+unsafe impl Sync for Stack {}
+static REPORTS: Stack = Stack(UnsafeCell::new([0; STACK]));
+static IN_USE: AtomicBool = AtomicBool::new(false);
+
+/// Calls a function on a stack of its own, if nobody else is on that.
+pub fn on_own_stack<T>(work: extern "C" fn(&T), about: &T) {
+    if IN_USE.swap(true, Acquire) {
+        return work(about);
+    }
+    let top = REPORTS.0.get() as usize + STACK;
+    // SAFETY: the stack is ours alone, and aligned as a call asks for; r12 outlives the call.
+    unsafe {
+        asm!(
+            "mov r12, rsp",
+            "mov rsp, {top}",
+            "call {work}",
+            "mov rsp, r12",
+            top = in(reg) top,
+            work = in(reg) work,
+            in("rdi") about,
+            out("r12") _,
+            clobber_abi("C")
+        );
+    }
+    IN_USE.store(false, Release);
 }
 
 /// Of a fault: was it one of memory (not a signal that somebody sent), and if one of our fast paths made it, the address
@@ -280,6 +416,28 @@ pub unsafe fn read_fault(info: *const u8, context: *const u8) -> (bool, Option<(
         let ours = (&raw const TEXT_START as usize..&raw const TEXT_STOP as usize).contains(&at);
         let argument = context.add(40 + 8 * 8).cast::<usize>().read_unaligned();
         (code > 0, ours.then_some((address, argument)))
+    }
+}
+
+/// What a fault was about: the address, whether it was written to, and the registers by their DWARF numbers.
+pub struct Access {
+    pub address: usize,
+    pub is_write: bool,
+    pub registers: [usize; 17],
+}
+
+/// # Safety
+/// As for `read_fault`.
+pub unsafe fn read_access(info: *const u8, context: *const u8) -> Option<Access> {
+    // What the DWARF numbers are among the context's registers: r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip.
+    const PLACES: [usize; 17] = [13, 12, 14, 11, 9, 8, 10, 15, 0, 1, 2, 3, 4, 5, 6, 7, 16];
+    const ERROR: usize = 19;
+    const WRITE: usize = 2;
+    // SAFETY: as in `read_fault`.
+    unsafe {
+        let register = |place: usize| context.add(40 + place * 8).cast::<usize>().read_unaligned();
+        let address = info.add(16).cast::<usize>().read_unaligned();
+        Some(Access { address, is_write: register(ERROR) & WRITE != 0, registers: PLACES.map(register) })
     }
 }
 

@@ -4,9 +4,9 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{initial_environment, syscall};
+pub use x86_64::{find_object, initial_environment, syscall};
 
 #[cfg(not(target_arch = "x86_64"))]
 mod portable;
 #[cfg(not(target_arch = "x86_64"))]
-pub use portable::{initial_environment, syscall};
+pub use portable::{find_object, initial_environment, syscall};

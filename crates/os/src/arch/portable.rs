@@ -34,3 +34,11 @@ pub unsafe fn syscall(number: usize, args: [usize; 6]) -> usize {
 pub fn initial_environment() -> *const *const c_char {
     core::ptr::null()
 }
+
+/// The loader's `_dl_find_object`.
+pub type FindObject = unsafe extern "C" fn(usize, *mut u8) -> i32;
+
+/// Not looked for here.
+pub fn find_object() -> Option<FindObject> {
+    None
+}

@@ -46,3 +46,21 @@ pub fn initial_environment() -> *const *const c_char {
         (*cell).add(1 + count + 1).cast()
     }
 }
+
+/// The loader's `_dl_find_object`: an address and a record to fill; not 0 where nothing is there.
+pub type FindObject = unsafe extern "C" fn(usize, *mut u8) -> i32;
+
+/// `_dl_find_object`, where the C library has it.
+pub fn find_object() -> Option<FindObject> {
+    let address: usize;
+    // SAFETY: the address of a weak symbol; null where nobody defines it.
+    unsafe {
+        asm!(
+            ".weak _dl_find_object",
+            "mov {}, qword ptr [rip + _dl_find_object@GOTPCREL]",
+            out(reg) address,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+        (address != 0).then(|| core::mem::transmute::<usize, FindObject>(address))
+    }
+}
