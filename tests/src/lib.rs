@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod hang;
+pub mod held;
 pub mod session;
 pub mod strace;
 

@@ -6,13 +6,11 @@ use crate::cargo::{list, packages, text};
 use serde_json::Value;
 
 /// All that these packages may depend on: the allocator's, and what needs no other.
-const WHOLE: [(&str, &[&str]); 9] = [
+const WHOLE: [(&str, &[&str]); 8] = [
     // Not the allocator's, but as free of others: figures and text.
     ("heapglass-bench", &[]),
     ("heapglass-os", &["linux-raw-sys"]),
     ("heapglass-event", &[]),
-    // What the allocator said, as text.
-    ("heapglass-report", &["heapglass-event"]),
     ("heapglass-heap", &["heapglass-os", "heapglass-event"]),
     ("heapglass-malloc", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
     ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
@@ -22,9 +20,15 @@ const WHOLE: [(&str, &[&str]); 9] = [
 ];
 
 /// What the others may depend on of ours; packages from the registry are their own affair.
-const OURS: [(&str, &[&str]); 3] = [
+const OURS: [(&str, &[&str]); 5] = [
+    // What reads the heap from outside knows of it what it says of itself.
+    ("heapglass-inspect", &["heapglass-event"]),
+    ("heapglass-report", &["heapglass-event", "heapglass-inspect"]),
     // The library only so that it is built before the command that preloads it.
-    ("heapglass-cli", &["heapglass-bench", "heapglass-event", "heapglass-malloc", "heapglass-report"]),
+    (
+        "heapglass-cli",
+        &["heapglass-bench", "heapglass-event", "heapglass-inspect", "heapglass-malloc", "heapglass-report"],
+    ),
     ("xtask", &["heapglass-bench"]),
     // It tries all of it.
     ("heapglass-fuzzed", &["heapglass-cli", "heapglass-heap", "heapglass-os"]),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program and the Debian package that brings it.
-const NEEDS: [(&str, &str); 31] = [
+const NEEDS: [(&str, &str); 32] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("nm", "binutils"),
@@ -40,6 +40,7 @@ const NEEDS: [(&str, &str); 31] = [
     ("gs", "ghostscript"),
     ("vim", "vim"),
     ("openssl", "openssl"),
+    ("prometheus", "prometheus"),
     (PYTHON, "python3"),
 ];
 

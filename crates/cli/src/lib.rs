@@ -12,6 +12,7 @@ mod failure;
 mod feed;
 mod find;
 pub mod hand;
+mod heap;
 mod launch;
 mod program;
 pub mod readers;
@@ -49,6 +50,10 @@ enum Command {
     Trace(Box<trace::Trace>),
     Explain(explain::Explain),
     Bench(Box<bench::Bench>),
+    Map(heap::map::MapCommand),
+    #[command(visible_alias = "stats")]
+    Ledger(heap::ledger::LedgerCommand),
+    Serve(heap::serve::Serve),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
@@ -75,6 +80,9 @@ pub fn main() -> ExitCode {
         Command::Trace(trace) => trace.carry_out(),
         Command::Explain(explain) => explain.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
+        Command::Map(map) => map.carry_out(),
+        Command::Ledger(ledger) => ledger.carry_out(),
+        Command::Serve(serve) => serve.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

@@ -5,20 +5,25 @@ use crate::suite::folder;
 use crate::{Heapglass, crash, launch, program, script, stats};
 use clap::Parser;
 use heapglass_bench::rivals;
+use heapglass_inspect::core::Core;
+use heapglass_inspect::maps;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Programs and libraries, scripts, the page of counters, reports, the launcher's figures, the loader's complaints, the kernel's status,
+/// Programs and libraries, core files, scripts, the page of counters, reports, the kernel's lists of mappings, the launcher's
+/// figures, the loader's complaints, the kernel's status,
 /// names of allocators, and the command's own words.
 pub fn read_all(bytes: &[u8]) {
     let path = Path::new("given");
     program::read_bytes(bytes);
     script::read_bytes(bytes, path);
+    let _ = Core::from_bytes(bytes.to_vec());
     assert!(stats::body(bytes).ends_with('\n'));
     let text = String::from_utf8_lossy(bytes).into_owned();
     crash::named(bytes);
     launch::read_text(&text);
+    let _ = maps::parse(&text);
     folder::ignored(&text);
     let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
     let asked: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();

@@ -94,7 +94,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// With a comma between thousands.
-fn grouped(figure: u64) -> String {
+pub fn grouped(figure: u64) -> String {
     let digits = figure.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

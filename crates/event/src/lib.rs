@@ -4,11 +4,13 @@
 //! FILE shared and counts into it, so the figures outlive the program however it ends. Every field is its own relaxed
 //! atomic; a reader sees each figure whole, but not all of them at one instant.
 //!
-//! `record` says what the allocator tells of each call, and `ring` where a reader finds it.
+//! `record` says what the allocator tells of each call, and `ring` where a reader finds it; `root` says where in the process the
+//! heap itself is to be found.
 #![no_std]
 
 pub mod record;
 pub mod ring;
+pub mod root;
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 

@@ -12,6 +12,7 @@ use crate::meta;
 use crate::policy::POLICY;
 use crate::probe::{self, Kind, Outcome};
 use crate::region;
+use crate::root;
 use crate::size::{HEADER, MAX_CHUNK};
 use crate::store::Store;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
@@ -21,7 +22,9 @@ use crate::sync::seats::{self, Seats};
 use crate::thread;
 use crate::top;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use core::ops::{Deref, DerefMut};
+use heapglass_event::root::{ArenaAt, ArenasAt, Piece, Place};
 use heapglass_os as os;
 
 /// There are never more arenas than this, whatever the limit says.
@@ -222,6 +225,7 @@ pub fn prepare_main() {
         cell.store(&raw const MAIN as *mut Arena, Release);
     }
     COUNT.store(1, Release);
+    root::ROOT.ready.store(1, Release);
     kernel::counters().arenas.store(1, Relaxed);
 }
 
@@ -409,3 +413,18 @@ impl Store {
 }
 
 const _: () = assert!(MAX_CHUNK < u32::MAX as usize);
+
+/// For `root`.
+pub const fn seen() -> (ArenasAt, ArenaAt, [Piece; 2]) {
+    let all = Place::of(&raw const ARENAS);
+    let arena = ArenaAt {
+        bytes: size_of::<Arena>(),
+        lock: offset_of!(Arena, lock),
+        seats: offset_of!(Arena, seats),
+        inbox: offset_of!(Arena, inbox),
+        store: offset_of!(Arena, store),
+    };
+    let main = Piece { at: Place::of(&raw const MAIN), bytes: size_of::<Arena>() };
+    let table = Piece { at: all, bytes: size_of_val(&ARENAS) };
+    (ArenasAt { all, most: ARENAS_MAX, count: Place::of(&raw const COUNT) }, arena, [main, table])
+}

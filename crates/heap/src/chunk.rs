@@ -30,13 +30,8 @@
 use crate::size::*;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The previous chunk is in use.
-pub const P: u32 = 1;
-/// The chunk is a mapping of its own.
-pub const M: u32 = 2;
-/// The chunk isn't the main arena's.
-pub const A: u32 = 4;
-const FLAGS: u32 = 15;
+use heapglass_event::root::FLAGS;
+pub use heapglass_event::root::{A, M, P};
 
 /// What a header's cookie says. The values are far apart, so that no single flipped byte turns one into another, and
 /// even, so that a cookie stays odd.
@@ -68,8 +63,7 @@ const STATES: [State; 8] = [Live, Cached, Top, Free, Fast, Quarantined, Fence, M
 /// The process's secret: an odd multiplier, drawn before the first chunk is made.
 pub static SECRET: AtomicU64 = AtomicU64::new(1);
 
-/// The cookie of a live chunk with this user pointer and size. Multiplying spreads every bit of the sum over the upper half;
-/// one instruction, and the compare that uses it is predicted, so nobody waits for it.
+/// The cookie of a live chunk with this user pointer and size.
 #[inline(always)]
 pub fn live_cookie(user: usize, size: usize) -> u32 {
     cookie_by(SECRET.load(Relaxed), user, size)
@@ -78,7 +72,7 @@ pub fn live_cookie(user: usize, size: usize) -> u32 {
 /// As `live_cookie`, for those who have the secret at hand.
 #[inline(always)]
 pub fn cookie_by(secret: u64, user: usize, size: usize) -> u32 {
-    ((user.wrapping_add(size) as u64).wrapping_mul(secret) >> 32) as u32 | 1
+    heapglass_event::root::cookie(secret, user as u64, size as u64)
 }
 
 /// A chunk, by the address where it starts.

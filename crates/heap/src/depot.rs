@@ -17,7 +17,9 @@ use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 use crate::sync::inbox::Item;
 use crate::sync::lock::{Lock, Owner};
 use crate::sync::waiting::Waiting;
+use core::mem::offset_of;
 use core::ptr;
+use heapglass_event::root::{DepotsAt, Piece, Place};
 
 /// Chunks longer than this don't wait: merging costs little beside using them, and they may be what keeps a heap.
 const LONGEST: usize = 4096;
@@ -182,4 +184,11 @@ pub fn settle(mut budget: usize, me: Owner) -> usize {
         }
     }
     budget
+}
+
+/// For `root`.
+pub const fn seen() -> (DepotsAt, Piece) {
+    let all = Place::of(&raw const ALL);
+    let (bytes, lock, head) = (size_of::<Depot>(), offset_of!(Depot, lock), offset_of!(Depot, head));
+    (DepotsAt { all, count: DEPOTS, bytes, lock, head }, Piece { at: all, bytes: size_of_val(&ALL) })
 }

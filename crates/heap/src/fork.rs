@@ -142,6 +142,7 @@ pub extern "C" fn child() {
     tell::after_fork();
     decay::reset();
     Thread::after_fork(thread::existing());
+    thread::renumber();
     secure::after_fork();
     let Some(forking) = under_way(me) else { return };
     let is_above = forking.ends_above();

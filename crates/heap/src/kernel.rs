@@ -4,6 +4,7 @@
 use crate::probe::{self, Kernel, Kind, Outcome};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use heapglass_event::Counters;
+use heapglass_event::root::Place;
 use heapglass_os::{self as os, Access, Errno};
 
 static OWN: Counters = Counters::new();
@@ -230,4 +231,9 @@ pub fn populate(address: usize, bytes: usize) -> bool {
 pub fn huge_pages(address: usize, bytes: usize, wanted: bool) {
     count(&counters().madvise_calls);
     let _ = tell_done(Kernel::Huge, address, bytes, os::huge_pages(address, bytes, wanted));
+}
+
+/// For `root`: the pointer to the page of counters.
+pub const fn seen() -> Place {
+    Place::of(&raw const PAGE)
 }

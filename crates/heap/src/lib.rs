@@ -12,7 +12,7 @@
 //! 8. `decay`, `trim`: giving memory back.
 //! 9. `guard`: allocations that stand between inaccessible pages. `secure`: quarantine, canaries, guards, for those who want them.
 //! 10. `check`, `stats`, `fork`, `config`, `policy`, `line`, `die`: what else an allocator needs.
-//! 11. `probe`, `tell`, `draw`: the seam, by which all of it says what it does.
+//! 11. `probe`, `tell`, `draw`: the seam, by which all of it says what it does. `root`: where readers from outside find it.
 //!
 //! The crate reaches the kernel only through `heapglass-os` (what moves memory is counted in `kernel`), tells the outside only through `probe`,
 //! never allocates, and never panics: it returns null or stops the process with one line.
@@ -77,6 +77,8 @@ pub mod refill;
 pub mod region;
 #[cfg(not(loom))]
 pub mod report;
+#[cfg(not(loom))]
+pub mod root;
 #[cfg(not(loom))]
 pub mod secure;
 #[cfg(not(loom))]

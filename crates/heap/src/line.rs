@@ -2,6 +2,7 @@
 
 use crate::probe::{self, Kind, Outcome};
 use crate::report;
+use core::ffi::CStr;
 use heapglass_os as os;
 
 /// A line under construction. What doesn't fit is cut.
@@ -36,6 +37,11 @@ impl Line {
     pub fn text(mut self, text: &str) -> Line {
         self.push(text.as_bytes());
         self
+    }
+
+    /// The text so far as a C string: what isn't written yet is zeros.
+    pub fn as_name(&self) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.text).ok()
     }
 
     /// Bytes from outside: whatever isn't printable becomes a question mark.

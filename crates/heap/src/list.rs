@@ -7,6 +7,7 @@
 use crate::arena;
 use crate::die;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use heapglass_event::root::{Place, link_mask};
 
 /// Forward and backward pointer; where an item's own links lie is its address. They are read and written by the functions
 /// below alone: in secure mode each is kept under a mask of its place, which nobody knows who doesn't know the key.
@@ -24,11 +25,15 @@ pub fn set_key(key: u64) {
     KEY.store(key as usize, Relaxed);
 }
 
-/// The mask of a place. The product's upper half depends on every bit of the place, so it comes first.
+/// For `root`.
+pub const fn key_place() -> Place {
+    Place::of(&raw const KEY)
+}
+
+/// The mask of a place.
 #[inline]
 fn mask(place: *const usize) -> usize {
-    let key = KEY.load(Relaxed);
-    if key == 0 { 0 } else { (place as usize ^ key >> 7).wrapping_mul(key).rotate_left(32) }
+    link_mask(KEY.load(Relaxed) as u64, place as u64) as usize
 }
 
 /// The item behind, not checked.

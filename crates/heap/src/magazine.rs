@@ -10,6 +10,8 @@ use crate::die;
 use crate::meta;
 use crate::sync::atomic::{AtomicPtr, Ordering::*};
 use crate::sync::inbox::Item;
+use core::mem::offset_of;
+use heapglass_event::root::MagazineAt;
 
 /// Lengths that a magazine can have.
 pub const STEPS: usize = 3;
@@ -138,4 +140,15 @@ pub unsafe fn put(magazine: *mut Magazine) {
             }
         }
     });
+}
+
+/// For `root`.
+pub const fn seen() -> MagazineAt {
+    MagazineAt {
+        next: offset_of!(Magazine, next),
+        count: offset_of!(Magazine, count),
+        class: offset_of!(Magazine, class),
+        slots: offset_of!(Magazine, slots),
+        most: CAPACITIES[STEPS - 1],
+    }
 }

@@ -29,6 +29,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering::*, fence};
 use crate::sync::lock::Lock;
 use crate::thread;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
+use heapglass_event::root::{MappedAt, Piece, Place};
 use heapglass_os as os;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,6 +211,7 @@ impl Table {
         let larger = (live * 4).next_power_of_two().max(FIRST * 4);
         let Some(bytes) = os::pages_up((1 + larger) * size_of::<Slot>()) else { return false };
         let Ok(memory) = kernel::map(0, bytes, os::Access::ReadWrite) else { return self.filled + 1 < capacity };
+        os::name(memory, bytes, c"heapglass records");
         let (old, new) = (self.head, memory as *mut Slot);
         // SAFETY: fresh memory, long enough, which reads as empty slots.
         let slots = unsafe {
@@ -553,4 +556,26 @@ pub fn each(mut see: impl FnMut(usize, usize, usize)) {
             see(slot.user, slot.base, slot.length);
         }
     });
+}
+
+/// For `root`.
+pub const fn seen() -> (MappedAt, Piece) {
+    let shared = Place::of(&raw const TABLE);
+    let at = MappedAt {
+        lock: Place::of(&raw const LOCK),
+        table: shared.past(offset_of!(Table, head)),
+        slot_bytes: size_of::<Slot>(),
+        user: offset_of!(Slot, user),
+        base: offset_of!(Slot, base),
+        length: offset_of!(Slot, length),
+        entry: offset_of!(Slot, entry),
+        entry_live: Entry::Live as usize,
+        entry_kept: Entry::Kept as usize,
+        warm: shared.past(offset_of!(Table, warm)),
+        warm_count: WARM,
+        warm_bytes: size_of::<Warm>(),
+        warm_base: offset_of!(Warm, base),
+        warm_length: offset_of!(Warm, length),
+    };
+    (at, Piece { at: shared, bytes: size_of::<Table>() })
 }

@@ -9,10 +9,13 @@ use crate::sync::atomic::{AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread;
 use core::cell::UnsafeCell;
+use heapglass_event::root::{Piece, Place, RecordsAt};
 use heapglass_os as os;
 
 const FIRST_BYTES: usize = 64 * 1024;
 const BLOCK_BYTES: usize = 128 * 1024;
+/// A block begins with the address of the one before and its own length, for readers outside.
+const BLOCK_HEAD: usize = 64;
 
 #[repr(C, align(64))]
 struct First(UnsafeCell<[u8; FIRST_BYTES]>);
@@ -26,6 +29,8 @@ static FIRST: First = First(UnsafeCell::new([0; FIRST_BYTES]));
 pub static META: Lock = Lock::new();
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
+/// The block that was mapped last.
+static BLOCKS: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that the records take, mapped blocks included.
 pub static RECORD_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -52,15 +57,18 @@ pub fn take_locked(bytes: usize) -> *mut u8 {
     }
     let mut at = (NEXT.load(Relaxed) + align - 1) & !(align - 1);
     if at + bytes > END.load(Relaxed) {
-        let block = bytes.max(BLOCK_BYTES);
+        let block = (bytes + BLOCK_HEAD).max(BLOCK_BYTES);
         let Some(block) = os::pages_up(block) else { return core::ptr::null_mut() };
         let Ok(start) = crate::kernel::map(0, block, os::Access::ReadWrite) else { return core::ptr::null_mut() };
         os::name(start, block, c"heapglass records");
+        // SAFETY: fresh memory, long enough for both words.
+        unsafe { (start as *mut [usize; 2]).write([BLOCKS.load(Relaxed), block]) };
+        BLOCKS.store(start, Release);
         // An end that leaves no room, then the new block's beginning, then its end.
+        at = start + BLOCK_HEAD;
         END.store(1, Release);
-        NEXT.store(start, Release);
+        NEXT.store(at, Release);
         END.store(start + block, Release);
-        at = start;
     }
     NEXT.store(at + bytes, Release);
     RECORD_BYTES.fetch_add(bytes, Relaxed);
@@ -70,4 +78,10 @@ pub fn take_locked(bytes: usize) -> *mut u8 {
 /// As `take_locked`, taking the lock.
 pub fn take(bytes: usize) -> *mut u8 {
     locked(|| take_locked(bytes)).unwrap_or(core::ptr::null_mut())
+}
+
+/// For `root`.
+pub const fn seen() -> (RecordsAt, Piece) {
+    let first = Piece { at: Place::of(&raw const FIRST), bytes: FIRST_BYTES };
+    (RecordsAt { blocks: Place::of(&raw const BLOCKS), used: Place::of(&raw const RECORD_BYTES) }, first)
 }

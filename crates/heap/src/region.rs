@@ -7,8 +7,11 @@
 
 use crate::guard;
 use crate::kernel;
+use crate::line::Line;
 use crate::size::HEADER;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use core::mem::offset_of;
+use heapglass_event::root::{HeapAt, Piece, Place, WindowsAt};
 use heapglass_os::{self as os, Access};
 
 pub const WINDOW_SHIFT: usize = 26;
@@ -167,7 +170,10 @@ pub fn reserve(arena: usize, bytes: usize) -> Option<(usize, usize)> {
             return None;
         }
     }
-    os::name(start, length, c"heapglass heap");
+    // In `/proc/PID/maps`, a heap tells whose it is.
+    if let Some(name) = Line::bare().text("heapglass arena ").number(arena).as_name() {
+        os::name(start, length, name);
+    }
     Some((start, start + length))
 }
 
@@ -244,4 +250,22 @@ pub unsafe fn unreserve(start: usize, limit: usize) -> bool {
 pub fn commit(at: usize, bytes: usize) -> bool {
     // SAFETY: the range is reserved by the heap and unused.
     unsafe { kernel::protect(at, bytes, Access::ReadWrite) }.is_ok()
+}
+
+/// For `root`.
+pub const fn seen() -> (HeapAt, WindowsAt, Piece) {
+    let heap = HeapAt {
+        next: offset_of!(Region, next),
+        start: offset_of!(Region, start),
+        end: offset_of!(Region, end),
+        limit: offset_of!(Region, limit),
+        committed: offset_of!(Region, committed),
+        kind: offset_of!(Region, kind),
+        kind_break: Kind::Break as usize,
+        closed: offset_of!(Region, closed),
+    };
+    let all = Place::of(&raw const OWNERS);
+    let count = 1 << (ADDRESS_BITS - WINDOW_SHIFT);
+    let windows = WindowsAt { all, count, shift: WINDOW_SHIFT, arena_bits: LENGTH_SHIFT as usize };
+    (heap, windows, Piece { at: all, bytes: size_of_val(&OWNERS) })
 }

@@ -24,6 +24,8 @@ use crate::secure::clear;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::top::{self, Spare};
+use core::mem::offset_of;
+use heapglass_event::root::StoreAt;
 
 /// Merged chunks from this size on are worth a look at the fast bins and at the top (glibc's figure).
 const CONSOLIDATE_FROM: usize = 64 * 1024;
@@ -546,5 +548,26 @@ impl Store {
         self.merge(chunk, lead, false);
         self.shorten(aligned, size);
         Some(aligned)
+    }
+}
+
+/// For `root`.
+pub const fn seen() -> StoreAt {
+    StoreAt {
+        top: offset_of!(Store, top),
+        heaps: offset_of!(Store, regions),
+        fast: offset_of!(Store, fast.heads),
+        fast_bins: bins::fast::BINS,
+        fast_count: offset_of!(Store, fast.count),
+        fast_bytes: offset_of!(Store, fast.bytes),
+        unsorted: offset_of!(Store, bins.unsorted),
+        small: offset_of!(Store, bins.small.heads),
+        small_bins: bins::small::BINS,
+        large: offset_of!(Store, bins.large.heads),
+        large_bins: bins::large::BINS,
+        free_count: offset_of!(Store, bins.count),
+        free_bytes: offset_of!(Store, bins.bytes),
+        system_bytes: offset_of!(Store, system_bytes),
+        system_peak: offset_of!(Store, system_peak),
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::arch;
 use crate::arena::{self, Arena};
-use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, Refusing, SMALL_LIMIT};
+use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, PARKED, Refusing, SMALL_LIMIT};
 use crate::chunk::SECRET;
 use crate::config;
 use crate::decay;
@@ -27,8 +27,10 @@ use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use crate::tell;
 use core::ffi::c_void;
+use core::mem::offset_of;
 use core::ptr;
 use heapglass_event::ring::Ring;
+use heapglass_event::root::{Place, ThreadsAt};
 use heapglass_os::thread::Key;
 
 /// Calls of the process that are taken exactly before threads get onto the fast path.
@@ -68,9 +70,15 @@ pub struct Thread {
     pub secure: secure::Local,
     /// The next unused record.
     next: *mut Thread,
+    /// The record made before this one.
+    older: *mut Thread,
+    /// The kernel's id of the thread that has it, for readers outside; 0 for nobody.
+    id: AtomicU32,
 }
 
 static UNUSED: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+/// The record made last. All that there ever were hang on it.
+static ALL: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 
 /// Threads that ever had a record.
 static RECORDS: AtomicU32 = AtomicU32::new(0);
@@ -177,16 +185,22 @@ fn attach() -> Option<&'static mut Thread> {
     let mut sampler = None;
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
-        if unused.is_null() {
-            return meta::take_locked(size_of::<Thread>()).cast();
-        }
-        // SAFETY: unused records are whole and nobody's. Threads of few allocations each have their samples too, if one goes on
-        // where the last stopped.
+        // SAFETY: unused records are whole and nobody's; fresh memory is ours alone. What is new is listed as nobody's, which
+        // zeros say.
         unsafe {
-            sampler = Some((*unused).sampler);
-            UNUSED.store((*unused).next, Relaxed);
+            if !unused.is_null() {
+                // Threads of few allocations each have their samples too, if one goes on where the last stopped.
+                sampler = Some((*unused).sampler);
+                UNUSED.store((*unused).next, Relaxed);
+                return unused;
+            }
+            let fresh: *mut Thread = meta::take_locked(size_of::<Thread>()).cast();
+            if !fresh.is_null() {
+                (*fresh).older = ALL.load(Relaxed);
+                ALL.store(fresh, Release);
+            }
+            fresh
         }
-        unused
     })
     .unwrap_or(ptr::null_mut());
     if record.is_null() {
@@ -213,10 +227,13 @@ fn attach() -> Option<&'static mut Thread> {
             arena: arena::choose(),
             secure: secure::Local::new(key),
             next: ptr::null_mut(),
+            older: (*record).older,
+            id: AtomicU32::new(0),
         });
         &mut *record
     };
     thread.cache.park_stand_ins();
+    thread.id.store(heapglass_os::thread_id(), Release);
     thread.choose_head();
     // Both may allocate; by now that finds this thread in place.
     introduce();
@@ -281,6 +298,7 @@ fn detach(thread: &mut Thread) {
     tell::leave();
     arch::set_word(&raw const ENDED.head as *mut Head);
     thread.arena.seats.leave();
+    thread.id.store(0, Release);
     let record: *mut Thread = thread;
     meta::locked(|| {
         // SAFETY: nobody uses the record any more.
@@ -367,6 +385,13 @@ impl Thread {
     }
 }
 
+/// In a forked child, the only thread has another id.
+pub fn renumber() {
+    if let Some(thread) = existing() {
+        thread.id.store(heapglass_os::thread_id(), Release);
+    }
+}
+
 /// The settings changed: the calling thread follows at once, the others at their next slow call.
 pub fn settings_changed() {
     if let Some(thread) = existing() {
@@ -407,5 +432,24 @@ pub fn arena() -> &'static Arena {
     match existing() {
         Some(thread) => thread.arena,
         None => arena::get(0),
+    }
+}
+
+/// For `root`.
+pub const fn seen() -> ThreadsAt {
+    ThreadsAt {
+        all: Place::of(&raw const ALL),
+        bytes: size_of::<Thread>(),
+        older: offset_of!(Thread, older),
+        id: offset_of!(Thread, id),
+        arena: offset_of!(Thread, arena),
+        parked: offset_of!(Thread, cache.head.parked),
+        parked_count: PARKED,
+        key: offset_of!(Thread, cache.head.key),
+        bins: offset_of!(Thread, cache.bins),
+        classes: CLASSES,
+        magazines: offset_of!(Thread, magazines),
+        spares: offset_of!(Thread, spares),
+        spare_count: SPARES,
     }
 }

@@ -194,7 +194,7 @@ pub fn is_readable(address: usize) -> bool {
 }
 
 /// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`: what `/proc/PID/maps` calls the range. Older kernels refuse; that's no loss.
-pub fn name(address: usize, bytes: usize, text: &'static core::ffi::CStr) {
+pub fn name(address: usize, bytes: usize, text: &core::ffi::CStr) {
     use linux_raw_sys::prctl::{PR_SET_VMA, PR_SET_VMA_ANON_NAME};
     let words = [PR_SET_VMA as usize, PR_SET_VMA_ANON_NAME as usize, address, bytes, text.as_ptr() as usize, 0];
     let _ = call(k::__NR_prctl, words);

@@ -1,17 +1,25 @@
-//! What the heap told, as people read it. Pure functions from records to text: nothing here touches a process or a file, and
-//! nothing knows how the heap works beyond what the records say.
+//! What the heap told, and what was read of it, as people want to know it. Pure functions from data to data or text: no terminal,
+//! no file, no process, and nothing here knows how the heap works beyond what the records say.
 //!
-//! `calls` puts the records of one ring together to calls. From a call, `line` makes the line of a trace, `path` names what
-//! served it, `summary` counts by that, `filter` chooses, and `explain` tells it step by step, with `picture` for the heap
-//! before and after it.
+//! Of what it told: `calls` puts the records of one ring together to calls. From a call, `line` makes the line of a trace, `path`
+//! names what served it, `summary` counts by that, `filter` chooses, and `explain` tells it step by step, with `picture` for
+//! the heap before and after it.
+//!
+//! Of what was read: a heap comes in as `inspect` hands it out, chunk by chunk, and `ledger`, `pins`, `map` and `metrics` keep
+//! none of them.
 
 #![forbid(unsafe_code)]
 
 pub mod calls;
 pub mod explain;
 pub mod filter;
+pub mod ledger;
 pub mod line;
+pub mod map;
+pub mod metrics;
 pub mod path;
 pub mod picture;
+pub mod pins;
+pub mod resident;
 pub mod summary;
 pub mod text;

@@ -21,9 +21,9 @@ const DOUBLINGS: usize = log2(MAX_CHUNK) - log2(SMALL_MAX) + 1;
 pub const BINS: usize = STEPS * DOUBLINGS;
 const WORDS: usize = BINS.div_ceil(64);
 
-const UNSORTED: usize = 0x5500_0000_0000_0001;
-const LEADER: usize = 0x5500_0000_0000_0002;
-const PEER: usize = 0x5500_0000_0000_0003;
+pub const UNSORTED: usize = 0x5500_0000_0000_0001;
+pub const LEADER: usize = 0x5500_0000_0000_0002;
+pub const PEER: usize = 0x5500_0000_0000_0003;
 
 #[repr(C)]
 pub struct Large {
@@ -32,12 +32,16 @@ pub struct Large {
     pub heads: [Link; BINS],
 }
 
+/// Words of the user area.
+pub const ROLE_WORD: usize = 4;
+pub const RING_WORD: usize = 2;
+
 fn role(chunk: Chunk) -> *mut usize {
-    chunk.word(4)
+    chunk.word(ROLE_WORD)
 }
 
 fn ring(chunk: Chunk) -> *mut Link {
-    chunk.word(2).cast()
+    chunk.word(RING_WORD).cast()
 }
 
 /// A chunk enters the unsorted bin. Small ones have no role and no room for it.

@@ -29,7 +29,9 @@ pub const AGES: usize = 4;
 pub const PAGED_MIN: usize = 4096 + 256;
 const WORDS: usize = 10;
 /// Bytes at a free chunk's start that the heap uses itself.
-const KEPT_HEAD: usize = HEADER + WORDS * size_of::<usize>();
+pub const KEPT_HEAD: usize = HEADER + WORDS * size_of::<usize>();
+/// The word at which a clean run is told.
+pub const CLEAN_WORD: usize = 8;
 const CLEAN: usize = 0x5500_0000_0000_0010;
 
 const _: () = assert!(PAGED_MIN > 4096 + KEPT_HEAD);
@@ -79,7 +81,7 @@ fn age_word(chunk: Chunk) -> *mut usize {
 }
 
 fn clean_words(chunk: Chunk) -> *mut (usize, usize) {
-    chunk.word(8).cast()
+    chunk.word(CLEAN_WORD).cast()
 }
 
 fn age_link(chunk: Chunk) -> *mut Link {

@@ -6,7 +6,7 @@ use crate::die;
 use crate::list::{self, Link, Span};
 use crate::size::{ALIGN, SMALL_MAX};
 
-const BINS: usize = SMALL_MAX / ALIGN;
+pub const BINS: usize = SMALL_MAX / ALIGN;
 const _: () = assert!(BINS == 64);
 
 #[repr(C)]

@@ -31,7 +31,7 @@ use crate::report::{self, Registers, Trace};
 use crate::size;
 use crate::thread;
 use pool::{Damage, Refused, Slot, State};
-pub use pool::{LOCK, has_part_of, holds};
+pub use pool::{LOCK, for_readers, has_part_of, holds};
 pub use sampler::Sampler;
 
 /// What became of a request.

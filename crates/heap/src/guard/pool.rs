@@ -11,6 +11,8 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
+use heapglass_event::root::{Piece, Place, SamplesAt};
 use heapglass_os::{self as os, Access};
 
 /// Data bytes of a slot, if pages aren't longer than that.
@@ -451,6 +453,22 @@ impl Slot {
             let _ = kernel::protect(self.open, self.open_bytes, Access::None);
         }
     }
+}
+
+/// For `root`.
+pub const fn for_readers() -> (SamplesAt, Piece) {
+    let at = SamplesAt {
+        start: Place::of(&raw const START),
+        end: Place::of(&raw const END),
+        slots: Place::of(&raw const SLOTS),
+        records: Place::of(&raw const RECORDS),
+        record_bytes: size_of::<Slot>(),
+        state: offset_of!(Slot, state),
+        state_live: State::Live as usize,
+        user: offset_of!(Slot, user),
+        request: offset_of!(Slot, request),
+    };
+    (at, Piece { at: Place::of(&raw const FIRST), bytes: size_of::<First>() })
 }
 
 #[cfg(test)]

@@ -1,0 +1,349 @@
+//! `heapglass ledger` (or `stats`): where the resident memory went.
+
+use super::text::{grouped, percent, plural, size};
+use super::{Subject, Whose, launch, map, notes, said, title};
+use crate::failure::Failure;
+use heapglass_inspect::Target;
+use heapglass_report::ledger::{self, LINES, Ledger, Line};
+use heapglass_report::pins::{Pin, TopPin};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Tell where the resident memory of a process went, line by line
+///
+/// The lines add up to what the kernel counts (Rss in /proc/PID/smaps). Then: how fragmented the free memory is, what keeps memory
+/// from going back, and whether malloc_trim would help.
+#[derive(clap::Args)]
+pub struct LedgerCommand {
+    #[command(flatten)]
+    whose: Whose,
+
+    /// Again every so many seconds, a line each, until the process ends
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
+    watch: Option<Duration>,
+
+    /// For machines; with --watch, a line each time
+    #[arg(long)]
+    json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or("is not a number of seconds".into())
+}
+
+/// Rows of what pins memory.
+const PINS: usize = 8;
+
+impl LedgerCommand {
+    pub fn carry_out(&self) -> Result<ExitCode, Failure> {
+        let subject = match self.whose.subject() {
+            Subject::Program(words) => {
+                return launch::to_the_end(words, |pid| self.show(&super::open(pid, false)?));
+            }
+            subject => subject,
+        };
+        if let (Some(pause), Subject::Process(_)) = (self.watch, &subject) {
+            return self.watched(&subject, pause);
+        }
+        self.show(&self.whose.open(&subject)?).map(|()| ExitCode::SUCCESS)
+    }
+
+    fn show(&self, target: &Target) -> Result<(), Failure> {
+        let ledger = ledger::of(target).map_err(|e| said(&target.name, &e))?;
+        let text = if self.json { as_json(target, &ledger).to_string() + "\n" } else { told(target, &ledger) };
+        put(&text).map(drop)
+    }
+
+    fn watched(&self, subject: &Subject, pause: Duration) -> Result<ExitCode, Failure> {
+        let began = Instant::now();
+        let mut looks = 0u64;
+        loop {
+            // Stopped, if at all, only while it is read.
+            let (target, ledger) = match self.whose.open(subject).and_then(|target| {
+                let ledger = ledger::of(&target).map_err(|e| said(&target.name, &e))?;
+                Ok((target, ledger))
+            }) {
+                Ok(read) => read,
+                // Its end is what was waited for.
+                Err(_) if looks > 0 && !is_there(subject) => return Ok(ExitCode::SUCCESS),
+                Err(failure) => return Err(failure),
+            };
+            let mut text = String::new();
+            if self.json {
+                let mut all = as_json(&target, &ledger);
+                all["seconds"] = json!(began.elapsed().as_secs_f64());
+                let _ = writeln!(text, "{all}");
+            } else {
+                if looks.is_multiple_of(20) {
+                    let _ = writeln!(text, "{}", if looks == 0 { title(&target) } else { String::new() });
+                    text += "  seconds     resident       in use       caches         bins          top         kept      records        other\n";
+                }
+                let there = |lines: &[Line]| size(lines.iter().map(|line| ledger.line(*line).resident).sum());
+                use Line::*;
+                let _ = writeln!(
+                    text,
+                    "{:>9.1} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
+                    began.elapsed().as_secs_f64(),
+                    size(ledger.resident()),
+                    there(&[InUse, Headers, Mapped, Samples]),
+                    there(&[Parked, ThreadCaches, Depots, OnTheWay, Quarantine]),
+                    there(&[Fast, Unsorted, Small, Large, Damaged]),
+                    there(&[Top, HeapEnds]),
+                    there(&[Kept]),
+                    there(&[Records]),
+                    there(&[Files, Stacks, Other]),
+                );
+            }
+            drop(target);
+            looks += 1;
+            if !put(&text)? {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(pause);
+        }
+    }
+}
+
+fn is_there(subject: &Subject) -> bool {
+    match subject {
+        Subject::Process(pid) => {
+            // A zombie has ended as well.
+            let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
+            maps.is_ok_and(|maps| !maps.is_empty())
+        }
+        _ => true,
+    }
+}
+
+/// `false` once nobody reads any more.
+fn put(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::ours(e.to_string())),
+    }
+}
+
+pub fn told(target: &Target, ledger: &Ledger) -> String {
+    let mut text = format!("{}: where its memory is\n\n", title(target));
+    let there = if ledger.rss.is_some() { "resident" } else { "in the file" };
+    let _ = writeln!(text, "  {:<32} {:>12} {:>16} {:>16} {:>7}", "", "chunks", "bytes", there, "");
+    let total = ledger.resident();
+    for line in LINES {
+        let sum = ledger.line(line);
+        if sum.bytes == 0 && sum.resident == 0 && !matches!(line, Line::InUse | Line::Top) {
+            continue;
+        }
+        if line == Line::Files {
+            let _ = writeln!(text, "  not the heap's:");
+        }
+        let chunks = if sum.chunks > 0 { grouped(sum.chunks) } else { String::new() };
+        let share = percent(sum.resident, total);
+        let _ = writeln!(
+            text,
+            "  {:<32} {chunks:>12} {:>16} {:>16} {share:>7}",
+            line.name(),
+            grouped(sum.bytes),
+            grouped(sum.resident)
+        );
+    }
+    let _ = writeln!(text, "  {:<32} {:>12} {:>16} {:>16}", "sum", "", "", grouped(total));
+    if let Some(rss) = ledger.rss {
+        let off = total.abs_diff(rss);
+        let _ = writeln!(
+            text,
+            "  {:<32} {:>12} {:>16} {:>16} {:>7}",
+            "the kernel's figure (smaps)",
+            "",
+            "",
+            grouped(rss),
+            if off == 0 { "exact".into() } else { format!("{} off", percent(off, rss)) }
+        );
+    }
+    if ledger.swap > 0 {
+        let _ = writeln!(text, "  {} more are swapped out", size(ledger.swap));
+    }
+    arenas(&mut text, ledger);
+    fragmentation(&mut text, ledger);
+    pins(&mut text, ledger);
+    let _ = write!(text, "\n{}\n", advice(ledger));
+    map::damages(&mut text, &ledger.damages, ledger.more_damage);
+    if !ledger.steady {
+        text +=
+            "\nthe program went on while it was read, so not all of this is of one instant; --stop holds it still\n";
+    }
+    for note in notes(target) {
+        let _ = writeln!(text, "{note}");
+    }
+    text
+}
+
+fn arenas(text: &mut String, ledger: &Ledger) {
+    if ledger.arenas.len() < 2 {
+        return;
+    }
+    let _ = writeln!(text, "\n  {:<32} {:>12} {:>16} {:>16}", "arenas", "heaps", "in use", "resident");
+    for part in &ledger.arenas {
+        let sum = |is_it: fn(Line) -> bool, of: fn(&ledger::Sum) -> u64| -> u64 {
+            LINES.into_iter().filter(|line| is_it(*line)).map(|line| of(&part.sums[line as usize])).sum()
+        };
+        let in_use = sum(|line| matches!(line, Line::InUse | Line::Headers), |sum| sum.bytes);
+        let name = format!("  arena {}, {}", part.index, plural(u64::from(part.threads), "thread", "threads"));
+        let _ = writeln!(
+            text,
+            "  {name:<32} {:>12} {:>16} {:>16}",
+            part.heaps,
+            grouped(in_use),
+            grouped(sum(|_| true, |sum| sum.resident))
+        );
+    }
+}
+
+/// Requests that a program may make next.
+const REQUESTS: [u64; 5] = [1 << 10, 16 << 10, 128 << 10, 1 << 20, 16 << 20];
+
+fn fragmentation(text: &mut String, ledger: &Ledger) {
+    let free = ledger.free_bytes();
+    if free == 0 {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\nfree in bins and tops: {} in {}; the largest has {}, so {} of it can't be had in one piece",
+        size(free),
+        plural(ledger.free.iter().map(|row| row.chunks).sum(), "chunk", "chunks"),
+        size(ledger.largest_free),
+        percent(free.saturating_sub(ledger.largest_free), free),
+    );
+    let rows: Vec<String> = REQUESTS
+        .into_iter()
+        .filter(|request| *request <= ledger.largest_free.max(1 << 20))
+        .map(|request| format!("{} of it for {}", percent(ledger.unusable_for(request), free), size(request)))
+        .collect();
+    let _ = writeln!(text, "in chunks too short for a request: {}", rows.join(", "));
+}
+
+fn pins(text: &mut String, ledger: &Ledger) {
+    let rows = ledger.pins.rows();
+    let (pages, held): (u64, u64) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.pages, sum.1 + row.held));
+    if pages > 0 {
+        let _ = writeln!(
+            text,
+            "\npinned: {} of which three quarters and more are free, {} in all, held by chunks of these sizes:",
+            plural(pages, "page", "pages"),
+            size(held)
+        );
+        for Pin { size: bytes, cached, chunks, held, .. } in rows.iter().take(PINS) {
+            let what = if *cached { "in thread caches" } else { "in use" };
+            let _ = writeln!(
+                text,
+                "  {:>10} bytes {:>12} {what:<17} hold {}",
+                grouped(*bytes),
+                grouped(*chunks),
+                size(*held)
+            );
+        }
+        if rows.len() > PINS {
+            let rest: u64 = rows.iter().skip(PINS).map(|row| row.held).sum();
+            let _ = writeln!(
+                text,
+                "  and {} more, which hold {}",
+                plural((rows.len() - PINS) as u64, "size", "sizes"),
+                size(rest)
+            );
+        }
+    }
+    for TopPin { arena, chunks, bytes, free, at } in &ledger.pins.tops {
+        let _ = writeln!(
+            text,
+            "the top of arena {arena} could begin {} lower but for the last {} in use, {} from {at:#x} on",
+            size(*free),
+            plural(*chunks, "chunk", "chunks"),
+            size(*bytes)
+        );
+    }
+}
+
+/// Would malloc_trim help?
+fn advice(ledger: &Ledger) -> String {
+    let (gain, total) = (ledger.trimmable(), ledger.resident());
+    let parts = [
+        (ledger.pins.trim.inside, "pages inside free chunks"),
+        (ledger.pins.trim.tops, "ends of tops"),
+        (ledger.line(Line::Kept).resident, "mappings and heaps that are kept"),
+    ];
+    let told: Vec<String> = parts
+        .iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, name)| format!("{} of {name}", size(*bytes)))
+        .collect();
+    let decays = match ledger.records.settings.decay {
+        -1 => "; without it, it stays (decay is off)".to_owned(),
+        0 => String::new(),
+        ms => format!(
+            "; without it, most of that goes by itself {} ms after it was last used, if the program goes on calling malloc",
+            ms
+        ),
+    };
+    if gain * 50 < total {
+        return format!(
+            "malloc_trim would give back {}, {} of what is resident: it isn't worth a call",
+            size(gain),
+            percent(gain, total)
+        );
+    }
+    format!(
+        "malloc_trim would give back about {}, {} of what is resident: {}{decays}",
+        size(gain),
+        percent(gain, total),
+        told.join(", ")
+    )
+}
+
+pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
+    let sums = |sums: &ledger::Sums| -> Value {
+        let row = |line: Line| {
+            let sum = sums[line as usize];
+            (line.key().to_owned(), json!({ "chunks": sum.chunks, "bytes": sum.bytes, "resident": sum.resident }))
+        };
+        LINES.into_iter().map(row).collect()
+    };
+    let arenas: Vec<Value> = ledger
+        .arenas
+        .iter()
+        .map(|part| json!({ "index": part.index, "threads": part.threads, "heaps": part.heaps, "lines": sums(&part.sums) }))
+        .collect();
+    let sizes = |rows: &ledger::Sizes| -> Vec<Value> {
+        let filled = rows.iter().enumerate().filter(|(_, row)| row.chunks > 0);
+        filled.map(|(index, row)| json!({ "from": 1u64 << index, "chunks": row.chunks, "bytes": row.bytes })).collect()
+    };
+    let pins: Vec<Value> = ledger
+        .pins
+        .rows()
+        .iter()
+        .map(|pin| json!({ "size": pin.size, "cached": pin.cached, "chunks": pin.chunks, "pages": pin.pages, "holds": pin.held }))
+        .collect();
+    let tops: Vec<Value> = ledger
+        .pins
+        .tops
+        .iter()
+        .map(|pin| json!({ "arena": pin.arena, "chunks": pin.chunks, "bytes": pin.bytes, "free": pin.free, "at": pin.at }))
+        .collect();
+    let damages: Vec<Value> = ledger
+        .damages
+        .iter()
+        .map(|d| json!({ "at": d.at, "arena": d.arena, "what": d.what, "racing": d.racing }))
+        .collect();
+    json!({
+        "version": 1, "of": title(target), "pid": target.pid, "lines": sums(&ledger.sums), "sum": ledger.resident(),
+        "rss": ledger.rss, "swap": ledger.swap, "arenas": arenas, "free_sizes": sizes(&ledger.free),
+        "live_sizes": sizes(&ledger.live), "largest_free": ledger.largest_free, "pins": pins, "top_pins": tops,
+        "trim": { "inside": ledger.pins.trim.inside, "tops": ledger.pins.trim.tops, "kept": ledger.line(Line::Kept).resident },
+        "damages": damages, "more_damage": ledger.more_damage, "steady": ledger.steady,
+    })
+}

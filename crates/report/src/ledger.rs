@@ -1,0 +1,447 @@
+//! Where the resident memory went, in lines that add up to the kernel's own figure.
+//!
+//! Bytes of the heap are told apart chunk by chunk, and counted as resident if their page is. What the kernel counts beyond that in
+//! the same mappings, and in all others, isn't the heap's, and is named by what is mapped there. So the sum is the kernel's
+//! figure, unless memory comes and goes while it is read: then the difference is told.
+
+use crate::pins::Pins;
+use crate::resident;
+use heapglass_inspect::find::at;
+use heapglass_inspect::lists::{Holder, Holders};
+use heapglass_inspect::maps::Mapping;
+use heapglass_inspect::records::{Arena, MappedState, Records};
+use heapglass_inspect::trouble::Result;
+use heapglass_inspect::walk::{self, Chunk, Damage, What};
+use heapglass_inspect::{Range, Target};
+
+/// The lines, in the order in which they are told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Line {
+    InUse,
+    Headers,
+    Mapped,
+    Samples,
+    Parked,
+    ThreadCaches,
+    Depots,
+    OnTheWay,
+    Fast,
+    Unsorted,
+    Small,
+    Large,
+    Top,
+    Quarantine,
+    Damaged,
+    Kept,
+    HeapEnds,
+    Records,
+    Files,
+    Stacks,
+    Other,
+}
+
+pub const LINES: [Line; 21] = [
+    Line::InUse,
+    Line::Headers,
+    Line::Mapped,
+    Line::Samples,
+    Line::Parked,
+    Line::ThreadCaches,
+    Line::Depots,
+    Line::OnTheWay,
+    Line::Fast,
+    Line::Unsorted,
+    Line::Small,
+    Line::Large,
+    Line::Top,
+    Line::Quarantine,
+    Line::Damaged,
+    Line::Kept,
+    Line::HeapEnds,
+    Line::Records,
+    Line::Files,
+    Line::Stacks,
+    Line::Other,
+];
+
+impl Line {
+    /// For machines.
+    pub fn key(self) -> &'static str {
+        match self {
+            Line::InUse => "in_use",
+            Line::Headers => "headers",
+            Line::Mapped => "mapped_chunks",
+            Line::Samples => "samples",
+            Line::Parked => "parked",
+            Line::ThreadCaches => "thread_caches",
+            Line::Depots => "depots",
+            Line::OnTheWay => "inboxes",
+            Line::Fast => "fast_bins",
+            Line::Unsorted => "unsorted_bin",
+            Line::Small => "small_bins",
+            Line::Large => "large_bins",
+            Line::Top => "top",
+            Line::Quarantine => "quarantine",
+            Line::Damaged => "damaged",
+            Line::Kept => "kept",
+            Line::HeapEnds => "heap_ends",
+            Line::Records => "metadata",
+            Line::Files => "files",
+            Line::Stacks => "stacks",
+            Line::Other => "other",
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Line::InUse => "in use, with rounding",
+            Line::Headers => "headers of chunks in use",
+            Line::Mapped => "mapped chunks in use",
+            Line::Samples => "samples between guards",
+            Line::Parked => "freed, not looked at yet",
+            Line::ThreadCaches => "thread caches",
+            Line::Depots => "depots",
+            Line::OnTheWay => "on the way to their arena",
+            Line::Fast => "fast bins",
+            Line::Unsorted => "unsorted bin",
+            Line::Small => "small bins",
+            Line::Large => "large bins",
+            Line::Top => "top",
+            Line::Quarantine => "quarantine",
+            Line::Damaged => "damaged, or unclear",
+            Line::Kept => "freed mappings and heaps, kept",
+            Line::HeapEnds => "ends of heaps",
+            Line::Records => "the heap's own records",
+            Line::Files => "program and libraries",
+            Line::Stacks => "stack of the first thread",
+            Line::Other => "other memory of the program",
+        }
+    }
+
+    /// Is it the heap's?
+    pub fn is_ours(self) -> bool {
+        !matches!(self, Line::Files | Line::Stacks | Line::Other)
+    }
+
+    /// Free, as far as the program is concerned.
+    pub fn is_free(self) -> bool {
+        use Line::*;
+        matches!(
+            self,
+            Parked | ThreadCaches | Depots | OnTheWay | Fast | Unsorted | Small | Large | Top | Kept | HeapEnds
+        )
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sum {
+    pub chunks: u64,
+    /// Of addresses.
+    pub bytes: u64,
+    /// Of those, in memory.
+    pub resident: u64,
+}
+
+impl Sum {
+    fn add(&mut self, chunks: u64, bytes: u64, resident: u64) {
+        (self.chunks, self.bytes) = (self.chunks + chunks, self.bytes + bytes);
+        self.resident += resident;
+    }
+}
+
+pub type Sums = [Sum; LINES.len()];
+
+/// Free chunks by size, one row for each power of two.
+pub type Sizes = [Sum; 48];
+
+/// One arena's part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArenaPart {
+    pub index: usize,
+    pub threads: u32,
+    pub heaps: usize,
+    pub sums: Sums,
+}
+
+pub struct Ledger {
+    pub sums: Sums,
+    pub arenas: Vec<ArenaPart>,
+    /// What the kernel says is resident; `None` for a core file.
+    pub rss: Option<u64>,
+    pub swap: u64,
+    /// Free chunks in bins and tops: what there is for a request.
+    pub free: Sizes,
+    pub largest_free: u64,
+    /// Chunks in use, by size.
+    pub live: Sizes,
+    pub pins: Pins,
+    pub damages: Vec<Damage>,
+    pub more_damage: u64,
+    /// The heap stood still enough for all of it to be one picture.
+    pub steady: bool,
+    pub records: Records,
+}
+
+impl Ledger {
+    pub fn line(&self, line: Line) -> Sum {
+        self.sums[line as usize]
+    }
+
+    /// All that was accounted for.
+    pub fn resident(&self) -> u64 {
+        self.sums.iter().map(|sum| sum.resident).sum()
+    }
+
+    pub fn free_bytes(&self) -> u64 {
+        self.free.iter().map(|sum| sum.bytes).sum()
+    }
+
+    /// Free bytes in chunks too short for a chunk of this many bytes, a power of two.
+    pub fn unusable_for(&self, size: u64) -> u64 {
+        self.free.iter().take(row_of(size)).map(|row| row.bytes).sum()
+    }
+
+    /// What `malloc_trim` would give back: inside heaps, tops, and what is only kept.
+    pub fn trimmable(&self) -> u64 {
+        self.pins.trim.inside + self.pins.trim.tops + self.line(Line::Kept).resident
+    }
+}
+
+fn row_of(size: u64) -> usize {
+    (63 - size.max(1).leading_zeros() as usize).min(47)
+}
+
+/// Times that an arena which changed meanwhile is read again.
+const TRIES: usize = 3;
+
+/// Reads all of it.
+pub fn of(target: &Target) -> Result<Ledger> {
+    let memory = &*target.memory;
+    let records = Records::read(target)?;
+    let mut ledger = Ledger {
+        sums: Sums::default(),
+        arenas: Vec::new(),
+        rss: None,
+        swap: 0,
+        free: [Sum::default(); 48],
+        largest_free: 0,
+        live: [Sum::default(); 48],
+        pins: Pins::new(memory.page(), at!(target.layout, chunk.kept_head)),
+        damages: Vec::new(),
+        more_damage: 0,
+        steady: true,
+        records: Records::default(),
+    };
+    let mut ours = Ours::default();
+    for arena in &records.arenas {
+        let part = arena_part(target, arena, &records, &mut ledger, &mut ours)?;
+        ledger.arenas.push(part);
+    }
+    for mapped in &records.mapped {
+        let line = if mapped.state == MappedState::Kept { Line::Kept } else { Line::Mapped };
+        let there = ours.add(mapped.mapping, &memory.resident(mapped.mapping)?);
+        ledger.sums[line as usize].add(1, mapped.mapping.bytes(), there);
+    }
+    if records.pool.bytes() > 0 {
+        let there = ours.add(records.pool, &memory.resident(records.pool)?);
+        ledger.sums[Line::Samples as usize].add(records.samples.len() as u64, records.pool.bytes(), there);
+    }
+    for (_, spare) in &records.spares {
+        let there = ours.add(*spare, &memory.resident(*spare)?);
+        ledger.sums[Line::Kept as usize].add(1, spare.bytes(), there);
+    }
+    for piece in &records.metadata {
+        let there = ours.add(*piece, &memory.resident(*piece)?);
+        ledger.sums[Line::Records as usize].add(0, piece.bytes(), there);
+    }
+    ours.sort();
+    match memory.accounted()? {
+        Some(mappings) => {
+            ledger.rss = Some(mappings.iter().map(|mapping| mapping.rss).sum());
+            ledger.swap = mappings.iter().map(|mapping| mapping.swap).sum();
+            others(&mut ledger.sums, &mappings, &ours);
+        }
+        None => others(&mut ledger.sums, &in_file(target)?, &ours),
+    }
+    ledger.records = records;
+    Ok(ledger)
+}
+
+/// The mappings of a core, with what the file has of each as resident.
+fn in_file(target: &Target) -> Result<Vec<Mapping>> {
+    let mut mappings = target.memory.mappings()?;
+    for mapping in &mut mappings {
+        mapping.rss = target.memory.resident(mapping.range)?.iter().map(|run| run.bytes()).sum();
+    }
+    Ok(mappings)
+}
+
+/// All that is the heap's: where it lies, and which parts of it are resident.
+#[derive(Default)]
+struct Ours {
+    pieces: Vec<Range>,
+    runs: Vec<Range>,
+}
+
+impl Ours {
+    /// Adds a piece, of which these runs are resident; returns how much that is.
+    fn add(&mut self, piece: Range, runs: &[Range]) -> u64 {
+        let parts = runs.iter().map(|run| run.meets(piece)).filter(|part| part.bytes() > 0);
+        let before = self.runs.len();
+        self.runs.extend(parts);
+        self.pieces.push(piece);
+        self.runs.iter().skip(before).map(|run| run.bytes()).sum()
+    }
+
+    fn sort(&mut self) {
+        self.pieces.sort_unstable();
+        self.runs.sort_unstable();
+    }
+}
+
+/// What the kernel counts beyond what is ours.
+fn others(sums: &mut Sums, mappings: &[Mapping], ours: &Ours) {
+    for mapping in mappings {
+        let bytes = resident::bytes(&ours.pieces, mapping.range);
+        let there = resident::bytes(&ours.runs, mapping.range);
+        let line = match mapping.name.as_str() {
+            name if name.starts_with('/') || name == "[vdso]" || name == "[vvar]" || name == "[vsyscall]" => {
+                Line::Files
+            }
+            "[stack]" => Line::Stacks,
+            _ => Line::Other,
+        };
+        let rest = mapping.rss.saturating_sub(there);
+        sums[line as usize].add(0, mapping.range.bytes().saturating_sub(bytes), rest);
+    }
+}
+
+fn arena_part(
+    target: &Target,
+    arena: &Arena,
+    records: &Records,
+    ledger: &mut Ledger,
+    ours: &mut Ours,
+) -> Result<ArenaPart> {
+    let mut arena = arena.clone();
+    let mut tries = 1;
+    loop {
+        let holders = Holders::read(target, records)?;
+        let mut tally = Tally::new(target, &arena)?;
+        let walked = walk::arena(target, &arena, &holders, &mut |chunk| tally.see(chunk))?;
+        if !walked.steady && target.memory.runs() && tries < TRIES {
+            tries += 1;
+            arena = heapglass_inspect::records::arena(&*target.memory, &target.layout, arena.index, arena.at)?;
+            continue;
+        }
+        ledger.steady &= walked.steady;
+        ledger.damages.extend(walked.damages);
+        ledger.more_damage += walked.more_damage;
+        tally.finish(ledger, ours);
+        let part = tally.part;
+        for (sum, more) in ledger.sums.iter_mut().zip(&part.sums) {
+            sum.add(more.chunks, more.bytes, more.resident);
+        }
+        return Ok(part);
+    }
+}
+
+/// One arena's chunks, as they come.
+struct Tally {
+    part: ArenaPart,
+    /// Heaps by address, with their resident runs.
+    heaps: Vec<(Range, u64, Vec<Range>)>,
+    heap: Option<usize>,
+    free: Sizes,
+    live: Sizes,
+    largest_free: u64,
+    pins: Pins,
+}
+
+impl Tally {
+    fn new(target: &Target, arena: &Arena) -> Result<Tally> {
+        let mut heaps = Vec::new();
+        for heap in &arena.heaps {
+            let whole = Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end));
+            heaps.push((heap.chunks, whole.end, target.memory.resident(whole)?));
+        }
+        Ok(Tally {
+            part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
+            heaps,
+            heap: None,
+            free: [Sum::default(); 48],
+            live: [Sum::default(); 48],
+            largest_free: 0,
+            pins: Pins::new(target.memory.page(), at!(target.layout, chunk.kept_head)),
+        })
+    }
+
+    fn see(&mut self, chunk: &Chunk) {
+        let is_in = |heap: &(Range, u64, Vec<Range>)| heap.0.start <= chunk.at && chunk.at < heap.1;
+        if self.heap.is_none_or(|index| !self.heaps.get(index).is_some_and(is_in)) {
+            self.end_heap();
+            self.heap = self.heaps.iter().position(is_in);
+            self.pins.begin();
+        }
+        let Some((_, _, runs)) = self.heap.and_then(|index| self.heaps.get(index)) else { return };
+        let there = resident::bytes(runs, chunk.range());
+        let sums = &mut self.part.sums;
+        let line = match chunk.what {
+            What::Live => {
+                let header = there.min(8);
+                sums[Line::Headers as usize].add(0, 8, header);
+                sums[Line::InUse as usize].add(1, chunk.size - 8, there - header);
+                self.live[row_of(chunk.size)].add(1, chunk.size, there);
+                None
+            }
+            What::Fence => {
+                sums[Line::Headers as usize].add(0, chunk.size, there);
+                None
+            }
+            What::Parked => Some(Line::Parked),
+            What::Cached => Some(match chunk.holder {
+                Some(Holder::Depot { .. }) => Line::Depots,
+                Some(Holder::Inbox(_)) => Line::OnTheWay,
+                _ => Line::ThreadCaches,
+            }),
+            What::Fast => Some(Line::Fast),
+            What::Unsorted => Some(Line::Unsorted),
+            What::Small => Some(Line::Small),
+            What::Large => Some(Line::Large),
+            What::Top => Some(Line::Top),
+            What::Quarantined => Some(Line::Quarantine),
+            What::Damaged => Some(Line::Damaged),
+        };
+        if let Some(line) = line {
+            sums[line as usize].add(1, chunk.size, there);
+        }
+        if chunk.is_in_bin() || chunk.what == What::Top {
+            self.free[row_of(chunk.size)].add(1, chunk.size, there);
+            self.largest_free = self.largest_free.max(chunk.size);
+        }
+        self.pins.see(self.part.index, chunk, &|range| resident::bytes(runs, range));
+    }
+
+    fn end_heap(&mut self) {
+        if let Some((_, _, runs)) = self.heap.take().and_then(|index| self.heaps.get(index)) {
+            self.pins.end(&|range| resident::bytes(runs, range));
+        }
+    }
+
+    fn finish(&mut self, ledger: &mut Ledger, ours: &mut Ours) {
+        self.end_heap();
+        for (chunks, limit, runs) in &self.heaps {
+            let end = Range::new(chunks.end, *limit);
+            let there = resident::bytes(runs, end);
+            self.part.sums[Line::HeapEnds as usize].add(0, end.bytes(), there);
+            let whole = Range::new(chunks.start, *limit);
+            ours.add(whole, runs);
+        }
+        for (all, part) in ledger.free.iter_mut().zip(&self.free).chain(ledger.live.iter_mut().zip(&self.live)) {
+            all.add(part.chunks, part.bytes, part.resident);
+        }
+        ledger.largest_free = ledger.largest_free.max(self.largest_free);
+        ledger.pins.join(std::mem::replace(&mut self.pins, Pins::new(4096, 0)));
+    }
+}
