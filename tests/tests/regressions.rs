@@ -182,3 +182,8 @@ fn a_header_of_1_was_believed_in_a_programs_first_calls() {
     stopped("no_secret.c", &[], &[], "realloc(@): invalid pointer or corrupted header: ");
     stopped("no_secret.c", &["usable"], &[], "malloc_usable_size(@): invalid pointer or corrupted header: ");
 }
+
+#[test]
+fn calloc_took_a_shortened_spare_heaps_old_bytes_for_fresh_ones() {
+    holds("calloc_spare.c", &[], &[]);
+}

@@ -61,7 +61,7 @@ pub struct Head {
 }
 
 /// Frees between two looks at the clock. A prime, so that a program's loop isn't met at the same place each time.
-pub const LOOK_EVERY: u32 = 257;
+pub const LOOK_EVERY: u32 = 293;
 /// What `until_look` begins with: the free that looks goes on to count itself.
 pub const LOOKED: u32 = LOOK_EVERY + 1;
 

@@ -59,6 +59,9 @@ pub struct Region {
     pub limit: usize,
     /// Up to here a mapped heap may be touched; `end` may lie lower after a trim.
     pub committed: usize,
+    /// In a closed heap: from here on memory is as it came from the kernel. Behind `end`, where the heap was a spare one before and
+    /// didn't come to that length again.
+    pub dirty: usize,
     pub kind: Kind,
     /// 1 once it is closed by a fence.
     pub closed: u32,
@@ -70,7 +73,7 @@ impl Region {
     /// A heap that was used by nobody yet, not in a list.
     pub fn new(kind: Kind, start: usize, end: usize, limit: usize) -> Region {
         let (next, unused) = (core::ptr::null_mut(), core::ptr::null_mut());
-        Region { next, start, end, limit, committed: end, kind, closed: 0, unused }
+        Region { next, start, end, limit, committed: end, dirty: end, kind, closed: 0, unused }
     }
 }
 

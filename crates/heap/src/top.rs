@@ -254,6 +254,7 @@ fn close(store: &mut Store) {
     let region = unsafe { &mut *store.regions };
     let size = store.top_size();
     region.closed = 1;
+    region.dirty = region.end.max(store.fresh_from.min(region.limit));
     store.top = 0;
     let flags = top.flags() & P | store.flag();
     let rest = size - HEADER;
@@ -296,7 +297,7 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                     start: region.start,
                     limit: region.limit,
                     committed: region.committed,
-                    dirty: region.end,
+                    dirty: region.dirty,
                     epochs: 0,
                 };
                 if !keep_spare(store, spare) && !region::unreserve(spare.start, spare.limit) {
@@ -394,7 +395,7 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
     if bytes == 0 {
         return false;
     }
-    let end = region.end - bytes;
+    let (old_end, end) = (region.end, region.end - bytes);
     match region.kind {
         // Somebody else's memory above ours stays where it is.
         Kind::Break if !POLICY.owns_break.load(Relaxed) || kernel::current_break() != Some(region.end) => {
@@ -421,8 +422,11 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
     if store.populate_from < usize::MAX {
         store.populate_from = store.populate_from.min(end);
     }
-    // Of a page that the new end cuts through, the kernel took nothing back.
-    store.fresh_from = store.fresh_from.min(os::pages_up(end).unwrap_or(usize::MAX));
+    // Of a page that the new end cuts through, the kernel took nothing back; nor of what lies behind the old end, which isn't zero
+    // in a heap that was a spare one and longer.
+    if store.fresh_from <= old_end {
+        store.fresh_from = store.fresh_from.min(os::pages_up(end).unwrap_or(usize::MAX));
+    }
     store.system_bytes -= bytes;
     kernel::heap_shrank(bytes);
     store.set_top(top, top.flags() & P);
