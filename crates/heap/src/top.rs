@@ -300,7 +300,7 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                     dirty: region.dirty,
                     epochs: 0,
                 };
-                if !keep_spare(store, spare) && !region::unreserve(spare.start, spare.limit) {
+                if !keep_spare(store, spare, region.end) && !region::unreserve(spare.start, spare.limit) {
                     return false;
                 }
                 *link = region.next;
@@ -330,7 +330,8 @@ pub struct Spare {
     epochs: u32,
 }
 
-fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
+/// `end` is where it ended, behind its fence.
+fn keep_spare(store: &mut Store, mut spare: Spare, end: usize) -> bool {
     let is_whole = spare.limit - spare.start == region::HEAP_MAX;
     if store.spare.is_some() || !is_whole || POLICY.keeps_nothing() {
         return false;
@@ -343,7 +344,7 @@ fn keep_spare(store: &mut Store, mut spare: Spare) -> bool {
         }
         spare.dirty = kept;
     }
-    clear::fence_before(spare.dirty);
+    clear::fence_before(end.min(spare.dirty));
     store.spare = Some(spare);
     region::note_end(store.arena, Kind::Mapped, spare.start, spare.start);
     decay::raise();
