@@ -4,15 +4,15 @@
 #![cfg(not(loom))]
 
 mod model;
+mod runs;
 mod world;
 
 use heapglass_heap::chunk::{Chunk, State};
 use heapglass_heap::secure::{self, quarantine};
-use heapglass_heap::{aligned, check, free, malloc, mapped, realloc};
-use model::{Op, Table, op, property};
+use heapglass_heap::{aligned, free, malloc, mapped, realloc};
+use model::{Op, op, property};
 use proptest::collection::vec;
-use std::sync::Barrier;
-use std::thread;
+use runs::{many_threads, one_thread};
 use world::Mode;
 
 /// Before `main`, and so before the first chunk.
@@ -23,22 +23,6 @@ extern "C" fn begin() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_START: extern "C" fn() = begin;
-
-fn one_thread(mode: Mode, ops: &[Op], check_each: bool) {
-    world::reset(mode);
-    let table = Table::new();
-    for (number, &op) in ops.iter().enumerate() {
-        table.act(op, number as u64);
-        if check_each {
-            assert_eq!(check::check(false), 0, "after {op:?}, call {number}");
-            table.prove();
-        }
-    }
-    table.prove();
-    assert_eq!(check::check(false), 0);
-    table.free_all();
-    world::assert_empty();
-}
 
 #[test]
 fn one_thread_checked_after_every_call() {
@@ -60,35 +44,11 @@ fn one_thread_in_the_other_modes() {
 fn four_threads_free_what_others_allocated() {
     let rounds = vec(vec(vec(op(), 0..400), 4), 1..3);
     property("secure-threads", 30, rounds, |rounds: Vec<Vec<Vec<Op>>>| {
-        world::reset(Mode::Default);
-        let table = Table::new();
-        for (round, scripts) in rounds.iter().enumerate() {
-            let start = Barrier::new(scripts.len());
-            thread::scope(|scope| {
-                let spawn = |(number, script): (usize, &'_ Vec<Op>)| {
-                    let (table, start, script) = (&table, &start, script.clone());
-                    scope.spawn(move || {
-                        start.wait();
-                        for (step, &op) in script.iter().enumerate() {
-                            table.act(op, (round << 40 | number << 32 | step) as u64);
-                        }
-                        let (held, most) = quarantine::held();
-                        // What each thread is just putting in comes on top.
-                        assert!(held <= most + (4 << 17), "{held} of {most}");
-                    })
-                };
-                let threads: Vec<_> = scripts.iter().enumerate().map(spawn).collect();
-                for thread in threads {
-                    if let Err(panic) = thread.join() {
-                        std::panic::resume_unwind(panic);
-                    }
-                }
-            });
-            table.prove();
-            assert_eq!(check::check(false), 0);
-        }
-        table.free_all();
-        world::assert_empty();
+        many_threads(Mode::Default, &rounds, || {
+            let (held, most) = quarantine::held();
+            // What each thread is just putting in comes on top.
+            assert!(held <= most + (4 << 17), "{held} of {most}");
+        });
         assert_eq!(quarantine::held().0, 0);
     });
 }
