@@ -21,6 +21,44 @@ pub struct Record {
     pub c: u64,
 }
 
+/// The words behind a record of `Kind::Profiled`, before those of the stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sampled {
+    /// Bytes of the chunk, by which its chance to be sampled was reckoned.
+    pub chunk_bytes: u64,
+    /// The arena that it is from; `NO_ARENA` for a mapping.
+    pub arena: u64,
+    /// The registers that tell where the thread was.
+    pub pc: u64,
+    pub sp: u64,
+    pub bp: u64,
+    /// Bytes of stack that follow, from `sp` on. `is_cut`: there was more.
+    pub stack_bytes: u64,
+    pub is_cut: bool,
+    /// The `Call`.
+    pub call: u64,
+}
+
+/// What isn't from an arena.
+pub const NO_ARENA: u64 = u64::MAX;
+/// Records that a `Sampled` takes.
+pub const SAMPLED_RECORDS: u32 = 2;
+
+impl Sampled {
+    pub const fn records(&self) -> [Record; SAMPLED_RECORDS as usize] {
+        let last = self.call | (self.is_cut as u64) << 32;
+        [
+            Record::of_words([self.chunk_bytes, self.arena, self.pc, self.sp]),
+            Record::of_words([self.bp, self.stack_bytes, last, 0]),
+        ]
+    }
+
+    pub const fn from_records(records: [Record; SAMPLED_RECORDS as usize]) -> Sampled {
+        let [[chunk_bytes, arena, pc, sp], [bp, stack_bytes, last, _]] = [records[0].words(), records[1].words()];
+        Sampled { chunk_bytes, arena, pc, sp, bp, stack_bytes, is_cut: last >> 32 != 0, call: last & 0xffff_ffff }
+    }
+}
+
 pub const RECORD_BYTES: usize = size_of::<Record>();
 const _: () = assert!(RECORD_BYTES == 32);
 
@@ -163,6 +201,14 @@ numbered! {
         Link = 84 "link",
         /// The picture is whole.
         Drawn = 85 "picture's end",
+
+        // A profile. What follows a record of the first two kinds are `n` records of plain words (`Record::words`).
+        /// An allocation is in the profile. n: records of words behind it; a: the user pointer; b: the request; c: the clock.
+        Profiled = 90 "profiled allocation",
+        /// The process's mappings, as the kernel lists them. n: records behind it; a: bytes of text; b: 1 for the last piece.
+        Maps = 91 "mappings",
+        /// A pointer was freed that may be in the profile. a: the user pointer; c: the clock.
+        Gone = 92 "profiled free",
     }
 }
 
@@ -301,6 +347,16 @@ impl Call {
 }
 
 impl Record {
+    /// Four plain words, which follow a record that says what they are.
+    pub const fn of_words(words: [u64; 4]) -> Record {
+        let [first, a, b, c] = words;
+        Record { kind: first as u16, outcome: (first >> 16) as u16, n: (first >> 32) as u32, a, b, c }
+    }
+
+    pub const fn words(&self) -> [u64; 4] {
+        [self.kind as u64 | (self.outcome as u64) << 16 | (self.n as u64) << 32, self.a, self.b, self.c]
+    }
+
     pub const fn new(kind: Kind, outcome: Outcome, n: u32, numbers: [usize; 3]) -> Record {
         let [a, b, c] = numbers;
         Record { kind: kind as u16, outcome: outcome as u16, n, a: a as u64, b: b as u64, c: c as u64 }

@@ -14,7 +14,7 @@ use core::sync::atomic::AtomicUsize;
 pub const ROOT_MAGIC: [usize; 2] =
     [u64::from_le_bytes(*b"HGROOT\0\0") as usize, 0x9d1b_5c3e_70a8_46f2u64.rotate_left(7) as usize];
 /// Raised whenever a word is added, or what it leads to is to be read in another way.
-pub const ROOT_VERSION: usize = 1;
+pub const ROOT_VERSION: usize = 2;
 /// A root starts at a multiple of this.
 pub const ROOT_ALIGN: usize = 64;
 
@@ -71,9 +71,23 @@ pub enum Kind {
     Quarantined,
 }
 
-/// All kinds, by number.
-pub const KINDS: [Kind; 8] =
-    [Kind::Live, Kind::Cached, Kind::Fast, Kind::Free, Kind::Top, Kind::Fence, Kind::Mapped, Kind::Quarantined];
+/// The kind of each of `Root::states`: all kinds by number, then those of chunks that a profile has an eye on, handed out and
+/// cached.
+pub const KINDS: [Kind; 10] = [
+    Kind::Live,
+    Kind::Cached,
+    Kind::Fast,
+    Kind::Free,
+    Kind::Top,
+    Kind::Fence,
+    Kind::Mapped,
+    Kind::Quarantined,
+    Kind::Live,
+    Kind::Cached,
+];
+/// Where those two stand.
+pub const SAMPLED: usize = 8;
+pub const MARKED: usize = 9;
 /// The code of a state that this build doesn't have.
 pub const NO_STATE: usize = usize::MAX;
 

@@ -5,6 +5,7 @@ use crate::malloc::{self, no_memory};
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
+use crate::profile;
 use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -51,6 +52,7 @@ fn take(call: Call, align: usize, request: usize) -> *mut u8 {
         return user;
     }
     probe::allocated(call, || crate::free::length(user as usize));
+    profile::allocated(user as usize, request, call, false);
     user
 }
 

@@ -127,8 +127,8 @@ impl Checker<'_> {
             }
             self.neighbours(before, chunk, state);
             match state {
-                State::Live => self.walked.live += 1,
-                State::Cached => self.walked.cached += 1,
+                State::Live | State::Sampled => self.walked.live += 1,
+                State::Cached | State::Marked => self.walked.cached += 1,
                 State::Quarantined => self.quarantined(chunk),
                 State::Fast => {
                     self.walked.fast += 1;

@@ -54,11 +54,15 @@ pub enum State {
     Mapped = 0x693c_0f78,
     /// Freed, in a thread's quarantine.
     Quarantined = 0x0f96_6996,
+    /// Live, and in a profile: whoever frees it takes the slow path. Nobody but `profile` needs to know, so it is told as `Live`.
+    Sampled = 0x3369_5ac6,
+    /// Cached, and to be in a profile once it is handed out, which takes the slow path. Told as `Cached`.
+    Marked = 0x695a_3396,
 }
 
 use State::*;
 /// In the order in which they are looked for: as often as they are met.
-const STATES: [State; 8] = [Live, Cached, Top, Free, Fast, Quarantined, Fence, Mapped];
+const STATES: [State; 10] = [Live, Cached, Top, Free, Fast, Quarantined, Fence, Mapped, Sampled, Marked];
 
 /// The process's secret: an odd multiplier, drawn before the first chunk is made.
 pub static SECRET: AtomicU64 = AtomicU64::new(1);
@@ -154,14 +158,30 @@ impl Chunk {
     /// The state, or `None` where this is no chunk's start or its header was overwritten.
     #[inline]
     pub fn state(self) -> Option<State> {
-        let code = self.cookie() ^ live_cookie(self.user(), self.size());
-        STATES.into_iter().find(|&state| state as u32 == code)
+        let code = self.code();
+        STATES.into_iter().find(|&state| state as u32 == code).map(|state| match state {
+            Sampled => Live,
+            Marked => Cached,
+            other => other,
+        })
+    }
+
+    #[inline]
+    fn code(self) -> u32 {
+        self.cookie() ^ live_cookie(self.user(), self.size())
     }
 
     /// Is it in that state, with its header whole?
     #[inline]
     pub fn is(self, state: State) -> bool {
-        self.cookie() == live_cookie(self.user(), self.size()) ^ state as u32
+        let code = self.code();
+        code == state as u32 || state == Live && code == Sampled as u32 || state == Cached && code == Marked as u32
+    }
+
+    /// Is it in that very state? What a profile has an eye on is neither `Live` nor `Cached` then.
+    #[inline]
+    pub fn is_exactly(self, state: State) -> bool {
+        self.code() == state as u32
     }
 
     #[inline]
@@ -207,7 +227,13 @@ mod tests {
         let chunk = Chunk::at(memory.0.as_mut_ptr() as usize);
         for state in STATES {
             chunk.set(48, P | A, state);
-            assert_eq!((chunk.size(), chunk.flags(), chunk.state()), (48, P | A, Some(state)));
+            let told = match state {
+                Sampled => Live,
+                Marked => Cached,
+                other => other,
+            };
+            assert_eq!((chunk.size(), chunk.flags(), chunk.state()), (48, P | A, Some(told)));
+            assert!(chunk.is_exactly(state) && chunk.is(told));
             for byte in 8..16 {
                 let kept = memory.0[byte];
                 for value in [0, !kept, kept.wrapping_add(16)] {

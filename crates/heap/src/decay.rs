@@ -104,6 +104,11 @@ pub fn epoch() -> u32 {
     EPOCH.load(Relaxed)
 }
 
+/// Threads come by anew: each sends its cache home and asks what else has changed.
+pub fn begin_epoch() {
+    EPOCH.fetch_add(1, Release);
+}
+
 #[cold]
 #[inline(never)]
 fn tick_slow() {

@@ -7,8 +7,8 @@ use crate::probe::{self, Kind, Outcome};
 
 pub fn place(state: State) -> &'static str {
     match state {
-        State::Live => "in use",
-        State::Cached => "in a cache",
+        State::Live | State::Sampled => "in use",
+        State::Cached | State::Marked => "in a cache",
         State::Fast => "in a fast bin",
         State::Free => "in a bin",
         State::Top => "the top of its heap",

@@ -39,8 +39,8 @@ pub fn all(number: u64, after: bool) {
 /// What records call it.
 pub fn name_of(state: State) -> Outcome {
     match state {
-        State::Live => Outcome::Live,
-        State::Cached => Outcome::Cached,
+        State::Live | State::Sampled => Outcome::Live,
+        State::Cached | State::Marked => Outcome::Cached,
         State::Fast => Outcome::InFast,
         State::Quarantined => Outcome::Quarantined,
         State::Free => Outcome::InBin,

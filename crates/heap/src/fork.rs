@@ -20,6 +20,7 @@ use crate::kernel;
 use crate::mapped;
 use crate::meta;
 use crate::policy::POLICY;
+use crate::profile;
 use crate::secure;
 use crate::sync::atomic::{AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
@@ -140,6 +141,7 @@ pub extern "C" fn child() {
         kernel::count_privately();
     }
     tell::after_fork();
+    profile::after_fork();
     decay::reset();
     Thread::after_fork(thread::existing());
     thread::renumber();

@@ -10,6 +10,7 @@ use crate::guard;
 use crate::mapped::{self, Known};
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
+use crate::profile;
 use crate::region;
 use crate::secure;
 use crate::size::*;
@@ -84,6 +85,9 @@ unsafe fn push_sized_observed(head: *mut cache::Head, user: *mut u8, size: usize
 }
 
 fn free_checked(call: Call, user: *mut u8, size: usize) {
+    if profile::free_sized(user, size) {
+        return;
+    }
     let chunk = Chunk::from_user(user as usize);
     let is_right = || home_of(user as usize).is_some() && chunk.is(State::Live) && could_be(size, chunk.size());
     if !thread::is_on_fast_path() || !is_right() {
@@ -289,6 +293,11 @@ fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8, is_told: bool)
     }
     if exact || thread.cache.head.until_look != 0 {
         thread.tick();
+    } else if thread.has_candidate() {
+        // SAFETY: the thread's own head, and a pointer that `look` found sound.
+        if unsafe { thread.free_candidate(user) } {
+            return;
+        }
     } else if look(thread, user, is_told) {
         return;
     }
@@ -371,8 +380,10 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if home_of(user).is_none() {
         if guard::holds(user) {
             probe::step(Kind::Sample, Outcome::Kept, [user, guard::length(user), 0]);
+            profile::given_up_elsewhere(user);
             return guard::free(user, thread.map_or(0, |thread| thread.cache.head.key));
         }
+        profile::given_up_elsewhere(user);
         return match mapped::free(user) {
             Known::Live { .. } => {}
             Known::Freed => report_unmapped("free", user),
@@ -383,6 +394,7 @@ pub fn put_away(thread: Option<&mut Thread>, user: usize) {
     if !chunk.is(State::Live) {
         report_not_live("free", user);
     }
+    profile::given_up(chunk);
     let size = chunk.size();
     secure::asked("free", user, size - OVERHEAD);
     if chunk.next().state().is_none() {
@@ -410,6 +422,7 @@ pub fn prove_parked(thread: &mut Thread, user: usize) -> Option<Chunk> {
     if CHECKED && unsafe { *chunk.word(0) } != thread.cache.head.key {
         die::changed_since_freed(user, chunk.size());
     }
+    profile::given_up(chunk);
     Some(chunk)
 }
 

@@ -70,6 +70,8 @@ pub mod policy;
 #[cfg(not(loom))]
 pub mod probe;
 #[cfg(not(loom))]
+pub mod profile;
+#[cfg(not(loom))]
 pub mod realloc;
 #[cfg(not(loom))]
 pub mod refill;

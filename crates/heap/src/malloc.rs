@@ -8,6 +8,7 @@ use crate::chunk::Chunk;
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
+use crate::profile;
 use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
@@ -45,7 +46,7 @@ fn take_medium(request: usize) -> *mut u8 {
     unsafe { cache::take_medium_from(arch::word(), request) }
 }
 
-fn is_medium(request: usize) -> bool {
+pub fn is_medium(request: usize) -> bool {
     (SMALL_LIMIT..POLICY.mmap_threshold.load(Relaxed)).contains(&request)
 }
 
@@ -128,6 +129,9 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
     let mut thread = thread::current();
     let mut sample = None;
     if let Some(thread) = &mut thread {
+        if let Some(user) = profile::quickly(thread, request, call) {
+            return Some(Allocated { user, zero: false });
+        }
         if thread.is_facing() && !thread.exact {
             // Observed: the very steps of the fast path, so that addresses stay what they would be.
             let head = &raw mut thread.cache.head;
@@ -143,6 +147,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
                 probe::step(Kind::Size, Outcome::Done, [request, size, 0]);
                 probe::step(Kind::Cache, Outcome::Taken, [size, before, user as usize]);
                 probe::allocated(call, || crate::free::length(user as usize));
+                profile::allocated(user as usize, request, call, true);
                 return Some(Allocated { user, zero: false });
             }
         }
@@ -163,6 +168,7 @@ pub fn allocate(request: usize, call: Call) -> Option<Allocated> {
         None => fresh(thread, request)?,
     };
     probe::allocated(call, || crate::free::length(allocated.user as usize));
+    profile::allocated(allocated.user as usize, request, call, false);
     let perturb = POLICY.perturb.load(Relaxed) as u8;
     if perturb != 0 && call != Call::Calloc {
         // SAFETY: the chunk holds at least the request.

@@ -9,6 +9,7 @@ use crate::malloc::{self, no_memory};
 use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
+use crate::profile;
 use crate::region;
 use crate::secure;
 use crate::size::*;
@@ -53,7 +54,14 @@ unsafe fn realloc_steps(user: *mut u8, request: usize) -> *mut u8 {
     }
     let (usable, resized) = match free::live("realloc", user as usize) {
         _ if request > MAX_REQUEST => return no_memory(),
-        live if secure::is_on() => secure::resize::resize(user as usize, &live, request),
+        live if secure::is_on() => {
+            profile::given_up_by(user as usize);
+            let resized = secure::resize::resize(user as usize, &live, request);
+            if let Some(user) = resized.1 {
+                profile::allocated(user, request, Call::Realloc, false);
+            }
+            resized
+        }
         Live::Heap(chunk) => (chunk.size() - OVERHEAD, in_heap(chunk, request)),
         Live::Mapped { base, length } => {
             (mapped::usable(user as usize, base, length), in_mapping(user as usize, base, length, request))
@@ -93,13 +101,20 @@ pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
         if stays(old, size, thread::is_on_fast_path()) {
             probe::step(Kind::Stays, Outcome::Done, [old, size, 0]);
         } else {
+            profile::given_up(chunk);
             with_home(chunk, |store| {
                 secure::clear::end(chunk, size);
                 store.shorten(chunk, size);
             })?;
+            profile::allocated(chunk.user(), request, Call::Realloc, false);
         }
-    } else if !may_lengthen(chunk, size) || !lengthen(chunk, size) {
-        return None;
+    } else {
+        // Where it can't stay, it is given up all the same.
+        profile::given_up(chunk);
+        if !may_lengthen(chunk, size) || !lengthen(chunk, size) {
+            return None;
+        }
+        profile::allocated(chunk.user(), request, Call::Realloc, false);
     }
     probe::resized(old, chunk.size());
     Some(chunk.user())
@@ -147,8 +162,10 @@ pub fn in_mapping(user: usize, base: usize, length: usize, request: usize) -> Op
         return None;
     }
     let fits = request <= mapped::usable(user, base, length);
+    profile::given_up_elsewhere(user);
     let moved = mapped::resize(user, request).or(fits.then_some(user))?;
     probe::resized(length, free::length(moved));
+    profile::allocated(moved, request, Call::Realloc, false);
     Some(moved)
 }
 

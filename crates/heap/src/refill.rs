@@ -101,6 +101,8 @@ impl Thread {
         if chunk.size() != size {
             die::corrupt_header(chunk, "free, in a cache");
         }
+        self.profile_popped(chunk, size);
+        let bin = self.cache.bins.get_mut(class_of(size))?;
         // SAFETY: as above.
         bin.top = unsafe { bin.top.sub(1) };
         chunk.set_state(size, State::Live);
@@ -160,6 +162,7 @@ impl Thread {
             *bin.top = chunk.user();
             bin.top = bin.top.add(1);
         }
+        self.profile_pushed(chunk, size);
         true
     }
 
@@ -467,6 +470,7 @@ impl Thread {
             let rest = core::slice::from_raw_parts_mut(slots, filled);
             rest.reverse();
             let taken = self.shuffle_refill(taken, rest).or(taken);
+            self.profile_entering(size, rest);
             probe::step(Kind::Refill, Outcome::FromArena, [size, filled, 0]);
             self.load(class, magazine, filled);
             if magazine != old && !old.is_null() {

@@ -76,5 +76,7 @@ const STATES: [usize; KINDS.len()] = {
     codes[Kind::Fence as usize] = State::Fence as usize;
     codes[Kind::Mapped as usize] = State::Mapped as usize;
     codes[Kind::Quarantined as usize] = State::Quarantined as usize;
+    codes[SAMPLED] = State::Sampled as usize;
+    codes[MARKED] = State::Marked as usize;
     codes
 };

@@ -15,6 +15,7 @@ use crate::free;
 use crate::kernel;
 use crate::policy::POLICY;
 use crate::probe::{Call, Kind, Outcome};
+use crate::profile;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread;
@@ -84,6 +85,10 @@ pub unsafe fn begin_telling(path: *const u8) -> bool {
     if taken.is_err_and(|by| by != me) && control.follows.load(Relaxed) == 0 {
         return true;
     }
+    if control.interval.load(Relaxed) != 0 {
+        profile::begin(control);
+        return true;
+    }
     CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
     POLICY.observed.store(true, Relaxed);
     ON.store(true, Release);
@@ -146,13 +151,13 @@ fn ring() -> Option<&'static Ring> {
 }
 
 /// Is it a ring of this file, and not of one that an earlier reader made?
-fn is_of(control: &Control, ring: *const Ring) -> bool {
+pub fn is_of(control: &Control, ring: *const Ring) -> bool {
     let start = ptr::from_ref(control) as usize;
     (start..start + FILE_BYTES).contains(&(ring as usize))
 }
 
 /// A ring that nobody has; null where all are taken.
-fn take_ring(control: &'static Control) -> *const Ring {
+pub fn take_ring(control: &'static Control) -> *const Ring {
     let (pid, tid) = (os::process_id(), os::thread_id());
     // SAFETY: the rings follow the control page in the same mapping.
     let rings = unsafe { core::slice::from_raw_parts(ptr::from_ref(control).byte_add(CONTROL_BYTES).cast(), RINGS) };
@@ -269,8 +274,10 @@ pub fn put(record: Record) {
         if ring.phase() == Phase::Silent {
             return;
         }
-        if ring.room(false) == 0 && ring.room(true) == 0 && !wait(ring, control) {
-            if !control.is_deserted() {
+        if ring.room(false) == 0 && ring.room(true) == 0 && !wait(ring, control, 1) {
+            if control.is_deserted() {
+                end_telling();
+            } else {
                 ring.dropped.fetch_add(1, Relaxed);
             }
             return;
@@ -279,25 +286,21 @@ pub fn put(record: Record) {
     }
 }
 
-/// Waits for room; `false` where there will be none.
+/// Waits for room for so many records; `false` where there will be none.
 #[cold]
-fn wait(ring: &Ring, control: &Control) -> bool {
+pub fn wait(ring: &Ring, control: &Control, records: u64) -> bool {
     loop {
-        if control.is_deserted() {
-            end_telling();
-            return false;
-        }
-        if control.lossy.load(Relaxed) != 0 {
+        if control.is_deserted() || control.lossy.load(Relaxed) != 0 {
             return false;
         }
         let (word, turn) = ring.announce_sleep();
         // SAFETY: this thread's.
-        if unsafe { ring.room(true) } > 0 {
+        if unsafe { ring.room(true) } >= records {
             return true;
         }
         os::futex_wait_shared(word, turn, NAP);
         // SAFETY: as above.
-        if unsafe { ring.room(true) } > 0 {
+        if unsafe { ring.room(true) } >= records {
             return true;
         }
     }
@@ -311,4 +314,5 @@ pub fn leave() {
             ring.leave();
         }
     }
+    profile::leave();
 }

@@ -20,6 +20,7 @@ use crate::magazine::{Magazine, STEPS};
 use crate::meta;
 use crate::policy::POLICY;
 use crate::probe::{self, Call};
+use crate::profile;
 use crate::refill::SPARES;
 use crate::secure;
 use crate::size::CLASSES;
@@ -66,6 +67,9 @@ pub struct Thread {
     pub ring: *const Ring,
     /// When an allocation is a guarded sample.
     pub sampler: Sampler,
+    /// What it is about a profile, and where that is told.
+    pub profiler: profile::Sampler,
+    pub profile_ring: *const Ring,
     pub arena: &'static Arena,
     pub secure: secure::Local,
     /// The next unused record.
@@ -224,6 +228,8 @@ fn attach() -> Option<&'static mut Thread> {
             granted_bytes: 0,
             ring: ptr::null(),
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
+            profiler: profile::Sampler::new(),
+            profile_ring: ptr::null(),
             arena: arena::choose(),
             secure: secure::Local::new(key),
             next: ptr::null_mut(),
@@ -234,6 +240,7 @@ fn attach() -> Option<&'static mut Thread> {
     };
     thread.cache.park_stand_ins();
     thread.id.store(heapglass_os::thread_id(), Release);
+    thread.follow_profile();
     thread.choose_head();
     // Both may allocate; by now that finds this thread in place.
     introduce();
@@ -312,16 +319,18 @@ impl Thread {
     #[inline]
     pub fn tick(&mut self) {
         let head = &mut self.cache.head;
-        let is_near = self.sampler.look(head.until_look);
+        let until_look = head.until_look;
+        let is_near = self.sampler.look(until_look);
         head.until_look = LOOKED;
         if is_near {
-            self.sample_is_near();
+            self.sample_is_near(until_look);
         }
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
             self.epoch = epoch;
             self.flush_and_forget();
+            self.follow_profile();
         }
         let calls = CALLS.load(Relaxed);
         if calls < WARM_UP {
@@ -338,20 +347,21 @@ impl Thread {
     /// malloc is waited for, sized frees don't find the fast path either.
     #[cold]
     #[inline(never)]
-    fn sample_is_near(&mut self) {
+    fn sample_is_near(&mut self, until_look: u32) {
         self.cache.head.until_look = self.sampler.look_soon();
+        self.look_for_profile(until_look);
         if !self.sampler.is_due() {
             return;
         }
         let is_warm = CALLS.load(Relaxed) >= WARM_UP;
         let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
-        self.cache.head.limit = if allowed { 0 } else { SMALL_LIMIT };
+        self.cache.head.limit = if allowed { 0 } else { self.limit() };
     }
 
     /// One more allocation came by the slow path: it was waited for, if any was.
     #[inline]
     pub fn count_allocation(&mut self) {
-        self.cache.head.limit = SMALL_LIMIT;
+        self.cache.head.limit = self.limit();
         self.sampler.pass(1);
     }
 
@@ -361,7 +371,7 @@ impl Thread {
         if !self.sampler.is_due() {
             return None;
         }
-        self.cache.head.limit = SMALL_LIMIT;
+        self.cache.head.limit = self.limit();
         let chance = self.sampler.take();
         guard::allocate(request, align, chance)
     }
@@ -404,6 +414,7 @@ pub fn at_process_end() {
     if let Some(thread) = existing() {
         thread.unpark();
     }
+    profile::at_process_end();
 }
 
 /// Does this freed pointer wait for its header?

@@ -241,6 +241,21 @@ pub unsafe fn open(path: *const u8) -> Result<i32> {
     call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
 }
 
+/// `open(path, O_RDONLY|O_CLOEXEC)`.
+///
+/// # Safety
+/// As `open`.
+pub unsafe fn open_to_read(path: *const u8) -> Result<i32> {
+    let flags = (k::O_RDONLY | k::O_CLOEXEC) as usize;
+    let at_cwd = k::AT_FDCWD as isize as usize;
+    call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `read`; 0 at the end.
+pub fn read(fd: i32, room: &mut [u8]) -> Result<usize> {
+    call(k::__NR_read, [fd as usize, room.as_mut_ptr() as usize, room.len(), 0, 0, 0])
+}
+
 /// `open(path, O_WRONLY|O_CREAT|O_TRUNC|O_NOFOLLOW|O_CLOEXEC, 0600)`: a file that is its owner's alone, where it is new.
 ///
 /// # Safety

@@ -14,6 +14,8 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 /// For ever.
 const NEVER: i64 = i64::MAX / 2;
+/// Nearer than the next look.
+const NEAR: i64 = LOOKED as i64;
 /// Unless a rate was asked for, samples of a thread lie so many cycles apart at least: twenty milliseconds or so. A sample costs
 /// ten to thirty microseconds, most of them system calls and cold memory, so that bounds its share of the time where a thread does
 /// nothing but allocate.
@@ -25,6 +27,8 @@ const EARLY_MAX: u32 = 4;
 pub struct Sampler {
     /// Allocations to go.
     left: i64,
+    /// Fewer to go than this: the next sample is near.
+    near: i64,
     /// What `Head::until_look` was set to.
     look_from: u32,
     random: u64,
@@ -42,14 +46,19 @@ impl Sampler {
     pub fn new(index: u32) -> Sampler {
         let seed = POLICY.guard_seed().unwrap_or(SECRET.load(Relaxed) as usize);
         let random = (seed as u64 ^ u64::from(index).wrapping_add(1) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut sampler = Sampler { left: 0, look_from: LOOKED, random, last: 0, early: 0, misses: 0, quiet: 0 };
+        let mut sampler = Sampler { left: 0, near: NEAR, look_from: LOOKED, random, last: 0, early: 0, misses: 0, quiet: 0 };
         sampler.draw();
         sampler
     }
 
     /// As another thread left it.
     pub fn resumed(self) -> Sampler {
-        Sampler { look_from: LOOKED, ..self }
+        Sampler { look_from: LOOKED, near: NEAR, ..self }
+    }
+
+    /// Is every look one that matters, because a profile is taken too?
+    pub fn look_closely(&mut self, closely: bool) {
+        self.near = if closely { i64::MAX } else { NEAR };
     }
 
     /// xorshift64* (Vigna 2016).
@@ -79,7 +88,7 @@ impl Sampler {
     pub fn look(&mut self, until_look: u32) -> bool {
         self.pass(i64::from(self.look_from.wrapping_sub(until_look)));
         self.look_from = LOOKED;
-        self.left < i64::from(LOOKED)
+        self.left < self.near
     }
 
     /// Then this is the number of frees to the next look. It is never 1: the free that comes by may go on to the fast path, which
@@ -89,6 +98,11 @@ impl Sampler {
             self.look_from = self.left.clamp(2, i64::from(LOOKED)) as u32;
         }
         self.look_from
+    }
+
+    /// `until_look` was set to this instead.
+    pub fn looks_from(&mut self, until_look: u32) {
+        self.look_from = until_look;
     }
 
     #[inline]

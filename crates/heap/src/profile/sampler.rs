@@ -1,0 +1,219 @@
+//! One thread's chance: how far it is to the next sample, in bytes where these are counted and in pushes where only those are.
+//! See the module above.
+
+use crate::chunk::{Chunk, SECRET, State};
+use crate::cache::LOOKED;
+use crate::size::SMALL_MAX;
+use crate::sync::atomic::Ordering::Relaxed;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Off,
+    /// Chunks are marked as they enter the cache.
+    Marks,
+    /// Every allocation is counted.
+    Exact,
+}
+
+#[derive(Clone, Copy)]
+pub struct Sampler {
+    /// What `TURN` was when the thread last followed it.
+    pub turn: u32,
+    mode: Mode,
+    interval: u64,
+    /// Bytes that go by before the next sample.
+    bytes: u64,
+    /// Pushes up to the next candidate, itself included.
+    pushes: u32,
+    /// What `Head::until_look` was set to.
+    look_from: u32,
+    /// The push that comes next is one.
+    pub is_candidate: bool,
+    random: u64,
+    /// What came out of the cache by the slow path, if anything did: was it marked?
+    pub popped: Option<bool>,
+}
+
+impl Sampler {
+    pub const fn new() -> Sampler {
+        Sampler {
+            turn: 0,
+            mode: Mode::Off,
+            interval: 1,
+            bytes: 0,
+            pushes: u32::MAX,
+            look_from: LOOKED,
+            is_candidate: false,
+            random: 0,
+            popped: None,
+        }
+    }
+
+    #[inline(always)]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub fn begin(&mut self, turn: u32, mode: Mode, interval: u64) {
+        let here = &raw const *self as u64;
+        let seed = SECRET.load(Relaxed).rotate_left(23) ^ here ^ u64::from(turn) << 48 ^ crate::arch::cycles();
+        *self = Sampler { turn, mode, interval, ..Sampler::new() };
+        self.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        self.next();
+        self.bytes = self.draw();
+        self.pushes = self.draw_pushes();
+    }
+
+    /// xorshift64* (Vigna 2016).
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Bytes to the next sample, if each byte is as likely.
+    fn draw(&mut self) -> u64 {
+        if self.interval <= 1 {
+            return 0;
+        }
+        let random = self.next();
+        exponential(random, self.interval)
+    }
+
+    fn draw_pushes(&mut self) -> u32 {
+        let pushes = self.draw() / SMALL_MAX as u64 + 1;
+        pushes.min(u64::from(u32::MAX)) as u32
+    }
+
+    /// So many bytes were allocated in one piece: is that piece a sample?
+    #[inline]
+    pub fn count(&mut self, bytes: usize) -> bool {
+        if self.bytes >= bytes as u64 {
+            self.bytes -= bytes as u64;
+            return false;
+        }
+        self.bytes = self.draw();
+        true
+    }
+
+    /// As `count` for each chunk of a class, all of `size` bytes and cached: hits are marked.
+    pub fn mark_some(&mut self, size: usize, users: &[usize]) {
+        let (size, total) = (size as u64, users.len() as u64 * size as u64);
+        while self.bytes < total {
+            let index = self.bytes.checked_div(size).unwrap_or(u64::MAX);
+            let Some(&user) = users.get(index as usize) else { break };
+            let chunk = Chunk::from_user(user);
+            if chunk.is_exactly(State::Cached) {
+                chunk.set_state(chunk.size(), State::Marked);
+            }
+            self.bytes = (index + 1) * size + self.draw();
+        }
+        self.bytes = self.bytes.saturating_sub(total);
+    }
+
+    /// The head counted down to `until_look` since it was set.
+    pub fn pushed(&mut self, until_look: u32) {
+        if self.mode != Mode::Marks {
+            return;
+        }
+        // The one that counts down to 0 takes the slow path, and pushes nothing before that is over.
+        let passed = self.look_from.wrapping_sub(until_look).wrapping_sub(u32::from(until_look == 0));
+        self.pushes = self.pushes.saturating_sub(passed.min(self.look_from));
+        if self.pushes <= 1 && until_look <= 1 {
+            self.is_candidate = true;
+            self.pushes = self.draw_pushes().saturating_add(1);
+        }
+    }
+
+    /// What the head is to count down from, so that it stops at the candidate. `other`: where it would stop for others.
+    pub fn look_from(&mut self, other: u32) -> u32 {
+        // 1 sends the very next free by the slow path. Otherwise never 1: the free that is at work may go on to the fast path,
+        // which must not count down to 0 at once.
+        self.look_from = if self.is_candidate { 1 } else { other.min(self.pushes.max(2)) };
+        self.look_from
+    }
+
+    /// Is a candidate of this many bytes a hit?
+    pub fn accepts(&mut self, size: usize) -> bool {
+        (self.next() >> 32) * (SMALL_MAX as u64) < (size as u64) << 32
+    }
+}
+
+/// `-mean * ln(u)`, where u is the random number as one between 0 and 1.
+fn exponential(random: u64, mean: u64) -> u64 {
+    const BITS: u32 = 52;
+    let u = random >> (64 - BITS) | 1;
+    let exponent = 63 - u.leading_zeros();
+    let mantissa = f64::from_bits(1023 << BITS | (u << (BITS - exponent)) & ((1 << BITS) - 1));
+    // ln m = 2 artanh((m - 1) / (m + 1)), whose series goes fast for m below 2.
+    let t = (mantissa - 1.0) / (mantissa + 1.0);
+    let square = t * t;
+    let series = 1.0 + square * (1.0 / 3.0 + square * (0.2 + square * (1.0 / 7.0 + square * (1.0 / 9.0 + square / 11.0))));
+    let logarithm = 2.0 * t * series - f64::from(BITS - exponent) * core::f64::consts::LN_2;
+    (-logarithm * mean as f64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distances_are_those_of_a_poisson_process() {
+        for random in [1u64, 1 << 40, 1 << 63, u64::MAX, 0x1234_5678_9abc_def0] {
+            let u = (random >> 12 | 1) as f64 / (1u64 << 52) as f64;
+            let right = -u.ln() * 1e9;
+            assert!((exponential(random, 1_000_000_000) as f64 - right).abs() < 10.0 + right * 1e-6, "{random:x}");
+        }
+    }
+
+    #[test]
+    fn a_piece_is_hit_as_often_as_its_length_says() {
+        const INTERVAL: u64 = 512 << 10;
+        const ROUNDS: u32 = 2_000_000;
+        let mut sampler = Sampler::new();
+        sampler.begin(1, Mode::Marks, INTERVAL);
+        for size in [32usize, 1024, 65_536, 1 << 20] {
+            let hits = (0..ROUNDS).filter(|_| sampler.count(size)).count() as f64;
+            let right = f64::from(ROUNDS) * (1.0 - (-(size as f64) / INTERVAL as f64).exp());
+            // Five times the spread of such counts.
+            assert!((hits - right).abs() < 5.0 * right.sqrt() + 1.0, "{size}: {hits}, {right}");
+        }
+    }
+
+    #[test]
+    fn candidates_come_as_often_as_the_longest_small_chunk_is_hit() {
+        const INTERVAL: u64 = 512 << 10;
+        let mut sampler = Sampler::new();
+        sampler.begin(1, Mode::Marks, INTERVAL);
+        let (mut pushes, mut candidates, mut hits) = (0u64, 0u64, 0u64);
+        let mut until_look = sampler.look_from(LOOKED);
+        while pushes < 50_000_000 {
+            // A free, as `cache::park_in` and `free::look` have it.
+            until_look -= 1;
+            if until_look == 0 {
+                sampler.pushed(0);
+                until_look = sampler.look_from(LOOKED);
+                if sampler.is_candidate {
+                    sampler.is_candidate = false;
+                    until_look = sampler.look_from(LOOKED);
+                    candidates += 1;
+                    hits += u64::from(sampler.accepts(64));
+                }
+                until_look -= 1;
+            }
+            pushes += 1;
+        }
+        let right = pushes as f64 * (1.0 - (-(SMALL_MAX as f64) / INTERVAL as f64).exp());
+        assert!((candidates as f64 - right).abs() < 5.0 * right.sqrt(), "{candidates}, {right}");
+        let right = right / 16.0;
+        assert!((hits as f64 - right).abs() < 5.0 * right.sqrt(), "{hits}, {right}");
+    }
+
+    #[test]
+    fn an_interval_of_one_byte_takes_everything() {
+        let mut sampler = Sampler::new();
+        sampler.begin(1, Mode::Exact, 1);
+        assert!((0..1000).all(|_| sampler.count(32)));
+    }
+}

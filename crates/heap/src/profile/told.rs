@@ -1,0 +1,223 @@
+//! What a profile is told of, by the rings of `heapglass_event::ring`: each sample with the registers and a piece of the stack,
+//! each free of one, and once the process's mappings, which a reader that comes too late couldn't ask the kernel for.
+//!
+//! # Safety
+//! As in `tell`. The stack is copied as far as the kernel says that it can be read, page by page, upwards from where this thread
+//! works.
+
+use super::end;
+use crate::arch;
+use crate::probe::Call;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
+use crate::sync::lock::Lock;
+use crate::tell;
+use crate::thread;
+use core::ptr;
+use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
+use heapglass_event::ring::{Control, Phase, RECORDS, Ring};
+use heapglass_os as os;
+
+static CONTROL: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
+/// Bytes of stack that a sample brings along, at most.
+static STACK: AtomicUsize = AtomicUsize::new(0);
+/// The ring of those who have none of their own, and the lock that its writer holds.
+static SHARED: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
+static SHARING: Lock = Lock::new();
+/// The process whose mappings were told.
+static INTRODUCED: AtomicU32 = AtomicU32::new(0);
+
+/// Most that fits into a ring with room to spare.
+const STACK_MAX: usize = (RECORDS as usize - 64) * size_of::<Record>();
+const BP: usize = 6;
+const SP: usize = 7;
+const PC: usize = 16;
+
+pub fn begin(control: &'static Control) {
+    STACK.store((control.stack.load(Relaxed) as usize).min(STACK_MAX) & !31, Relaxed);
+    INTRODUCED.store(0, Relaxed);
+    CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
+}
+
+fn control() -> Option<&'static Control> {
+    // SAFETY: null, or mapped for ever.
+    unsafe { CONTROL.load(Acquire).as_ref() }
+}
+
+/// In a forked child: it has rings of its own, or is in no profile.
+pub fn after_fork() {
+    SHARED.store(ptr::null_mut(), Relaxed);
+    SHARING.reset();
+    if let Some(thread) = thread::existing() {
+        thread.profile_ring = ptr::null();
+    }
+    if control().is_none_or(|control| control.follows.load(Relaxed) == 0) {
+        end();
+    }
+}
+
+/// The calling thread ends: somebody else may have its ring.
+pub fn leave() {
+    if let Some(thread) = thread::existing() {
+        // SAFETY: null, or a ring of the mapping.
+        if let Some(ring) = unsafe { core::mem::replace(&mut thread.profile_ring, ptr::null()).as_ref() } {
+            ring.leave();
+        }
+    }
+}
+
+/// Writes to the calling thread's ring once there is room for so many records; `false` where nothing was written.
+fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
+    let Some(control) = control() else { return false };
+    if control.is_deserted() {
+        end();
+        return false;
+    }
+    let own = thread::existing();
+    let shares = own.is_none();
+    if shares && !SHARING.lock(thread::owner()) {
+        return false;
+    }
+    let place = match own {
+        Some(thread) => {
+            if !tell::is_of(control, thread.profile_ring) {
+                thread.profile_ring = tell::take_ring(control);
+            }
+            thread.profile_ring
+        }
+        None => {
+            if !tell::is_of(control, SHARED.load(Relaxed)) {
+                SHARED.store(tell::take_ring(control).cast_mut(), Relaxed);
+            }
+            SHARED.load(Relaxed)
+        }
+    };
+    // SAFETY: null, or a ring of the mapping, and this thread's.
+    let done = unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, work));
+    if place.is_null() {
+        control.unheard.fetch_add(1, Relaxed);
+    }
+    if shares {
+        SHARING.unlock();
+    }
+    done
+}
+
+fn write_to(ring: &Ring, control: &Control, records: u64, work: impl FnOnce(&Ring)) -> bool {
+    // SAFETY: the ring is this thread's.
+    unsafe {
+        // A handler of signals on top of a sample: what is under way must not be torn.
+        if ring.phase() != Phase::Outside {
+            return false;
+        }
+        if ring.room(false) < records && ring.room(true) < records && !tell::wait(ring, control, records) {
+            if control.is_deserted() {
+                end();
+            } else {
+                ring.dropped.fetch_add(1, Relaxed);
+            }
+            return false;
+        }
+        ring.set_phase(Phase::Telling);
+        work(ring);
+        ring.set_phase(Phase::Outside);
+    }
+    true
+}
+
+/// Tells of an allocation.
+#[inline(never)]
+pub fn allocation(user: usize, request: usize, chunk_bytes: usize, arena: u64, call: Call) -> bool {
+    let Some(registers) = arch::registers() else { return false };
+    let [.., pc] = registers;
+    let at = |index: usize| registers.get(index).copied().unwrap_or(0);
+    debug_assert_eq!(pc, at(PC));
+    let (bytes, is_cut) = readable(at(SP), STACK.load(Relaxed));
+    let sampled = Sampled {
+        chunk_bytes: chunk_bytes as u64,
+        arena,
+        pc: pc as u64,
+        sp: at(SP) as u64,
+        bp: at(BP) as u64,
+        stack_bytes: bytes as u64,
+        is_cut,
+        call: call as u64,
+    };
+    let behind = SAMPLED_RECORDS + (bytes / size_of::<Record>()) as u32;
+    write(u64::from(behind) + 1, |ring| {
+        let numbers = [user, request, arch::cycles() as usize];
+        // SAFETY: the ring is this thread's and has room; the stack can be read so far.
+        unsafe {
+            ring.write(Record::new(Kind::Profiled, Outcome::Done, behind, numbers));
+            sampled.records().into_iter().for_each(|record| ring.write(record));
+            for index in 0..bytes / size_of::<Record>() {
+                let words = (at(SP) as *const [u64; 4]).wrapping_add(index);
+                ring.write(Record::of_words(words.read_volatile()));
+            }
+        }
+    })
+}
+
+/// Bytes from an address of the stack on that can be read, in whole records and at most `most`; and whether there are more.
+fn readable(from: usize, most: usize) -> (usize, bool) {
+    let page = os::page_size();
+    let mut end = (from & !(page - 1)) + page;
+    while end < from + most && os::is_readable(end) {
+        end += page;
+    }
+    let bytes = (end - from).min(most);
+    (bytes & !31, bytes == most)
+}
+
+/// Tells that a pointer is no longer what it was.
+#[cold]
+pub fn gone(user: usize) {
+    write(1, |ring| {
+        let record = Record::new(Kind::Gone, Outcome::Done, 0, [user, 0, arch::cycles() as usize]);
+        // SAFETY: the ring is this thread's and has room.
+        unsafe { ring.write(record) };
+    });
+}
+
+/// Tells the process's mappings, once.
+pub fn introduce() {
+    let me = os::process_id();
+    if INTRODUCED.swap(me, Relaxed) != me {
+        tell_mappings();
+    }
+}
+
+/// The last chance to tell what was loaded meanwhile.
+pub fn at_process_end() {
+    if super::is_on() {
+        tell_mappings();
+    }
+}
+
+#[cold]
+fn tell_mappings() {
+    // SAFETY: the string ends with NUL.
+    let Ok(file) = (unsafe { os::open_to_read(c"/proc/self/maps".as_ptr().cast()) }) else { return };
+    let mut text = [0u8; 2048];
+    loop {
+        let count = os::read(file, &mut text).unwrap_or(0);
+        let behind = count.div_ceil(size_of::<Record>());
+        let told = write(behind as u64 + 1, |ring| {
+            let numbers = [count, usize::from(count == 0), arch::cycles() as usize];
+            // SAFETY: the ring is this thread's and has room.
+            unsafe {
+                ring.write(Record::new(Kind::Maps, Outcome::Done, behind as u32, numbers));
+                for piece in text.chunks_exact(size_of::<Record>()).take(behind) {
+                    let mut words = [0u64; 4];
+                    for (word, bytes) in words.iter_mut().zip(piece.chunks_exact(8)) {
+                        *word = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+                    }
+                    ring.write(Record::of_words(words));
+                }
+            }
+        });
+        if count == 0 || !told {
+            break;
+        }
+    }
+    os::close(file);
+}
