@@ -20,14 +20,25 @@ const WHOLE: [(&str, &[&str]); 8] = [
 ];
 
 /// What the others may depend on of ours; packages from the registry are their own affair.
-const OURS: [(&str, &[&str]); 5] = [
+const OURS: [(&str, &[&str]); 7] = [
+    // Stacks and profiles are data, whoever they are from.
+    ("heapglass-stacks", &[]),
+    ("heapglass-profile", &[]),
     // What reads the heap from outside knows of it what it says of itself.
     ("heapglass-inspect", &["heapglass-event"]),
     ("heapglass-report", &["heapglass-event", "heapglass-inspect"]),
     // The library only so that it is built before the command that preloads it.
     (
         "heapglass-cli",
-        &["heapglass-bench", "heapglass-event", "heapglass-inspect", "heapglass-malloc", "heapglass-report"],
+        &[
+            "heapglass-bench",
+            "heapglass-event",
+            "heapglass-inspect",
+            "heapglass-malloc",
+            "heapglass-profile",
+            "heapglass-report",
+            "heapglass-stacks",
+        ],
     ),
     ("xtask", &["heapglass-bench"]),
     // It tries all of it.

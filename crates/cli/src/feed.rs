@@ -28,6 +28,9 @@ pub struct Wishes {
     pub follows: bool,
     pub lossy: bool,
     pub draw: u64,
+    /// Not 0: a profile is wanted, with a sample for so many bytes on average, and this much of the stack with each.
+    pub interval: u64,
+    pub stack: u64,
 }
 
 pub struct Feed {
@@ -66,6 +69,8 @@ impl Feed {
         control.follows.store(wishes.follows.into(), Relaxed);
         control.lossy.store(wishes.lossy.into(), Relaxed);
         control.draw.store(wishes.draw, Relaxed);
+        control.interval.store(wishes.interval, Relaxed);
+        control.stack.store(wishes.stack, Relaxed);
         control.magic.store(MAGIC, Release);
         Ok(feed)
     }

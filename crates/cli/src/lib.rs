@@ -14,6 +14,7 @@ mod find;
 pub mod hand;
 mod heap;
 mod launch;
+mod profile;
 mod program;
 pub mod readers;
 mod run;
@@ -50,6 +51,12 @@ enum Command {
     Trace(Box<trace::Trace>),
     Explain(explain::Explain),
     Bench(Box<bench::Bench>),
+    Profile(Box<profile::Profile>),
+    Leaks(profile::leaks::Leaks),
+    Show(profile::files::Show),
+    Diff(profile::files::Diff),
+    Export(profile::files::Export),
+    Symbolize(profile::files::Symbolize),
     Map(heap::map::MapCommand),
     #[command(visible_alias = "stats")]
     Ledger(heap::ledger::LedgerCommand),
@@ -80,6 +87,12 @@ pub fn main() -> ExitCode {
         Command::Trace(trace) => trace.carry_out(),
         Command::Explain(explain) => explain.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
+        Command::Profile(profile) => profile.carry_out(),
+        Command::Leaks(leaks) => leaks.carry_out(),
+        Command::Show(show) => show.carry_out(),
+        Command::Diff(diff) => diff.carry_out(),
+        Command::Export(export) => export.carry_out(),
+        Command::Symbolize(symbolize) => symbolize.carry_out(),
         Command::Map(map) => map.carry_out(),
         Command::Ledger(ledger) => ledger.carry_out(),
         Command::Serve(serve) => serve.carry_out(),

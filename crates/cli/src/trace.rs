@@ -123,9 +123,9 @@ impl Trace {
             output: Some(output),
             ..Scribe::default()
         };
-        let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, draw: 0 };
+        let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, ..Wishes::default() };
         if let Some(pid) = self.pid {
-            let (ended, mut scribe) = observe_running(pid, wishes, scribe)?;
+            let (ended, mut scribe) = observe_running(pid, wishes, None, scribe)?;
             scribe.finish(if ended { "the process ended" } else { "detached" });
             return Ok(ExitCode::SUCCESS);
         }
@@ -193,15 +193,25 @@ pub fn observe_command<L: Listener>(
     Ok((ended?, listener))
 }
 
-/// Lets the listener hear what a running process tells, until that ends (`true`) or somebody ends the trace.
-fn observe_running<L: Listener>(pid: i32, wishes: Wishes, listener: L) -> Result<(bool, L), Failure> {
+/// Lets the listener hear what a running process tells, until that ends (`true`), the time is over, or somebody ends the trace.
+pub fn observe_running<L: Listener>(
+    pid: i32,
+    wishes: Wishes,
+    limit: Option<Duration>,
+    listener: L,
+) -> Result<(bool, L), Failure> {
     let refused = |e: nix::errno::Errno| Failure::ours(e.to_string());
     let ending = SigSet::from_iter(launch::ENDING);
     ending.thread_block().map_err(refused)?;
     let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK).map_err(refused)?;
     let reading = Reading::start(wishes, listener)?;
     attach::tell(pid, &reading.feed.item().to_string_lossy())?;
-    let is_over = || matches!(signals.read_signal(), Ok(Some(_))) || reading.thread.is_finished();
+    let began = Instant::now();
+    let is_over = || {
+        limit.is_some_and(|limit| began.elapsed() >= limit)
+            || matches!(signals.read_signal(), Ok(Some(_)))
+            || reading.thread.is_finished()
+    };
     while feed::lives(pid.cast_unsigned()) && !is_over() {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -211,14 +221,14 @@ fn observe_running<L: Listener>(pid: i32, wishes: Wishes, listener: L) -> Result
 }
 
 /// The thread that reads, and what it reads from.
-struct Reading<L> {
-    feed: Arc<Feed>,
+pub struct Reading<L> {
+    pub feed: Arc<Feed>,
     has_ended: Arc<AtomicBool>,
     thread: JoinHandle<L>,
 }
 
 impl<L: Listener> Reading<L> {
-    fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
+    pub fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
         let feed = Arc::new(Feed::create(wishes)?);
         let has_ended = Arc::new(AtomicBool::new(false));
         let (said, ready) = mpsc::channel();
@@ -238,7 +248,7 @@ impl<L: Listener> Reading<L> {
     }
 
     /// Nobody will tell anything more: reads what there is.
-    fn end(self) -> Result<L, Failure> {
+    pub fn end(self) -> Result<L, Failure> {
         self.has_ended.store(true, Release);
         self.thread.join().map_err(|_| Failure::ours("the reader failed"))
     }

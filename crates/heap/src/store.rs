@@ -367,7 +367,15 @@ impl Store {
             Some(State::Free) => {
                 probe::step(Kind::MergeNext, Outcome::TooLong, [next.address(), next.size(), total]);
             }
-            Some(State::Live | State::Sampled | State::Cached | State::Marked | State::Quarantined | State::Fast | State::Fence) => {
+            Some(
+                State::Live
+                | State::Sampled
+                | State::Cached
+                | State::Marked
+                | State::Quarantined
+                | State::Fast
+                | State::Fence,
+            ) => {
                 probe::step(Kind::MergeNext, Outcome::InUse, [next.address(), next.size(), total]);
             }
             Some(State::Mapped) | None => die::corrupt_header(next, "behind a chunk that was freed"),

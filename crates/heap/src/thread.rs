@@ -378,7 +378,7 @@ impl Thread {
 
     /// Points the thread's word at its cache, or at the facade before it.
     fn choose_head(&mut self) {
-        self.exact = CALLS.load(Relaxed) < WARM_UP || POLICY.is_exact();
+        self.exact = CALLS.load(Relaxed) < WARM_UP || POLICY.is_exact() || self.is_profiled_exactly();
         if self.exact {
             self.unpark();
         } else {

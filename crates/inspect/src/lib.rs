@@ -6,6 +6,7 @@
 //! 3. `records`: arenas, heaps, threads, mappings: what the heap keeps beside its chunks. `lists`: its bins and caches.
 //! 4. `counters`: calls of the program's and of the kernel's, as the heap counts them.
 //! 5. `walk`: the chunks of a heap from its first to its end, with whatever is wrong with them.
+//! 6. `reach`: which chunks in use the program can still get at.
 //!
 //! Nothing that was read is believed before it has proven itself: a header by its cookie, a link by its way back, a pointer by
 //! where it may lead. What doesn't is read again while the target runs; what stays wrong is damage, and is named.
@@ -23,6 +24,7 @@ pub mod live;
 pub mod maps;
 pub mod memory;
 pub mod pages;
+pub mod reach;
 pub mod records;
 pub mod stop;
 pub mod trouble;

@@ -18,12 +18,22 @@ use std::process::{Command, ExitCode};
 
 /// Runs it, calls `look` with its id when it is about to end, and ends as it did.
 pub fn to_the_end(words: Vec<OsString>, look: impl FnOnce(u32) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
+    to_the_end_with(words, None, look)
+}
+
+/// As `to_the_end`, with `HEAPGLASS` set to this.
+pub fn to_the_end_with(
+    words: Vec<OsString>,
+    settings: Option<OsString>,
+    look: impl FnOnce(u32) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
     let library = find::library()?;
     let start = script::follow(words)?;
     program::check(&start.image, &library)?;
     let mut command = Command::new(&start.file);
     command.arg0(&start.words[0]).args(&start.words[1..]).envs(start.assigned);
     run::preload(&mut command, &library, false);
+    command.envs(settings.map(|settings| ("HEAPGLASS", settings)));
     // SAFETY: a system call, and nothing else.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
     let child = command.spawn().map_err(|e| Failure::refused(&start.file, &e))?;

@@ -46,7 +46,8 @@ impl Sampler {
     pub fn new(index: u32) -> Sampler {
         let seed = POLICY.guard_seed().unwrap_or(SECRET.load(Relaxed) as usize);
         let random = (seed as u64 ^ u64::from(index).wrapping_add(1) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut sampler = Sampler { left: 0, near: NEAR, look_from: LOOKED, random, last: 0, early: 0, misses: 0, quiet: 0 };
+        let mut sampler =
+            Sampler { left: 0, near: NEAR, look_from: LOOKED, random, last: 0, early: 0, misses: 0, quiet: 0 };
         sampler.draw();
         sampler
     }

@@ -38,15 +38,15 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use crate::thread::{self, Thread};
 use heapglass_event::record::NO_ARENA;
 use heapglass_event::ring::Control;
-pub use sampler::Sampler;
 use sampler::Mode;
+pub use sampler::Sampler;
 pub use told::{after_fork, at_process_end, leave};
 
 /// Odd while a profile is taken. Raised whenever that changes.
 static TURN: AtomicU32 = AtomicU32::new(0);
 /// Bytes between two samples, on average.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
-/// Below this interval every call is worth a slow path.
+/// Below this interval every call is worth the slow path, where it is taken exactly.
 const MARKS_FROM: u64 = 128 << 10;
 
 /// Is a profile being taken?
@@ -161,9 +161,8 @@ impl Thread {
     #[inline]
     pub fn limit(&self) -> usize {
         match self.profiler.mode() {
-            Mode::Off => SMALL_LIMIT,
+            Mode::Off | Mode::Exact => SMALL_LIMIT,
             Mode::Marks => SMALL_LIMIT - 1,
-            Mode::Exact => 0,
         }
     }
 
@@ -174,6 +173,12 @@ impl Thread {
             self.profiler.pushed(until_look);
             self.look_next(self.cache.head.until_look);
         }
+    }
+
+    /// Is every call to be taken exactly, for the profile's sake?
+    #[inline]
+    pub fn is_profiled_exactly(&self) -> bool {
+        self.profiler.mode() == Mode::Exact
     }
 
     /// A profile may have been begun, or ended. What the cache held before has gone home: all that enters it has its chance.
@@ -284,8 +289,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn take_profiled(&mut self, request: usize, call: Call) -> Option<*mut u8> {
-        let mode = self.profiler.mode();
-        let is_behind = self.profiler.turn != TURN.load(Relaxed) || mode == Mode::Off;
+        let is_behind = self.profiler.turn != TURN.load(Relaxed) || self.profiler.mode() != Mode::Marks;
         if is_behind || self.is_facing() || self.sampler.is_due() {
             return None;
         }
@@ -294,7 +298,7 @@ impl Thread {
             return None;
         }
         let mut is_due = false;
-        if is_small && mode == Mode::Marks {
+        if is_small {
             let bin = self.cache.bins.get(class_of(rounded(request)))?;
             // SAFETY: the slot below a bin's position is filled, or the magazine's guard, which is in no state.
             let chunk = Chunk::from_user(unsafe { *bin.top.sub(1) });
@@ -307,15 +311,14 @@ impl Thread {
         // SAFETY: the thread's own head. Its limit is what it would be without a profile, for the moment.
         let user = unsafe {
             (*head).limit = SMALL_LIMIT;
-            let user =
-                if is_small { cache::take_from(head, request) } else { cache::take_medium_from(head, request) };
+            let user = if is_small { cache::take_from(head, request) } else { cache::take_medium_from(head, request) };
             (*head).limit = self.limit();
             user
         };
         if user.is_null() {
             return None;
         }
-        if mode == Mode::Exact || !is_small {
+        if !is_small {
             is_due = self.profiler.count(Chunk::from_user(user as usize).size());
         }
         if is_due {
@@ -327,23 +330,19 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn push_profiled(&mut self, user: *mut u8, request: usize) -> bool {
-        let mode = self.profiler.mode();
         // A pointer that may be nobody's isn't looked at here.
-        if mode == Mode::Off || self.is_facing() || region::holder(Chunk::from_user(user as usize).address()).is_none() {
+        let is_sound = || region::holder(Chunk::from_user(user as usize).address()).is_some();
+        let is_ours = self.profiler.mode() == Mode::Marks && !self.is_facing() && self.cache.head.until_look <= 1;
+        if !is_ours || !is_sound() {
             return false;
         }
-        if mode == Mode::Marks && self.cache.head.until_look > 1 {
-            return false;
+        self.tick();
+        let is_candidate = self.profiler.is_candidate;
+        if is_candidate {
+            self.resume();
         }
-        let mut is_candidate = false;
-        if self.cache.head.until_look <= 1 {
-            self.tick();
-            is_candidate = self.profiler.is_candidate;
-            if is_candidate {
-                self.resume();
-            }
-        }
-        if self.cache.head.limit == 0 && mode != Mode::Exact {
+        // A guarded sample waits for its malloc, or the profile has just ended.
+        if self.cache.head.limit == 0 || self.profiler.mode() != Mode::Marks {
             return false;
         }
         let head = &raw mut self.cache.head;

@@ -1,0 +1,68 @@
+//! A profile that goes on while others ask for it again and again, as continuous profilers do: what `heapglass serve` gives as
+//! `/debug/pprof/heap`.
+
+use super::ears::Ears;
+use super::names;
+use crate::attach;
+use crate::failure::Failure;
+use crate::feed::{Feed, Thread, Wishes};
+use crate::trace::{Listener, Reading};
+use heapglass_event::record::Record;
+use heapglass_profile::export::pprof;
+use heapglass_profile::model::Line;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes between two samples, and of stack with each.
+const INTERVAL: u64 = 512 << 10;
+const STACK: u64 = 16 << 10;
+
+pub struct Scrape {
+    ears: Arc<Mutex<Ears>>,
+    /// What was named already, by the frames' numbers.
+    names: Vec<Vec<Line>>,
+    words: Vec<String>,
+    /// Listens until this is dropped.
+    _reading: Reading<Shared>,
+}
+
+struct Shared(Arc<Mutex<Ears>>);
+
+impl Listener for Shared {
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).hear(ring, thread, records);
+    }
+
+    fn leave(&mut self, ring: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).leave(ring);
+    }
+
+    fn pause(&mut self, feed: &Feed) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pause(feed)
+    }
+}
+
+impl Scrape {
+    /// Begins to profile a running process.
+    pub fn begin(pid: u32) -> Result<Scrape, Failure> {
+        let ears = Arc::new(Mutex::new(Ears::new(INTERVAL)));
+        let wishes = Wishes { interval: INTERVAL, stack: STACK, lossy: true, ..Wishes::default() };
+        let reading = Reading::start(wishes, Shared(ears.clone()))?;
+        attach::tell(pid.cast_signed(), &reading.feed.item().to_string_lossy())?;
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = line.split(|&byte| byte == 0).filter(|word| !word.is_empty());
+        let words = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        Ok(Scrape { ears, names: Vec::new(), words, _reading: reading })
+    }
+
+    /// All since the beginning, in pprof's form.
+    pub fn pprof(&mut self) -> Vec<u8> {
+        let (mut profile, files) = self.ears.lock().unwrap_or_else(PoisonError::into_inner).so_far();
+        profile.words = self.words.clone();
+        for (frame, lines) in profile.frames.iter_mut().zip(&self.names) {
+            frame.lines = lines.clone();
+        }
+        names::name(&mut profile, &files, &[]);
+        self.names = profile.frames.iter().map(|frame| frame.lines.clone()).collect();
+        pprof::write(&profile)
+    }
+}

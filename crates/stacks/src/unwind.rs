@@ -1,0 +1,146 @@
+//! From registers and a piece of stack to return addresses, for one process. Samples are of x86-64, wherever they are looked at.
+
+use crate::maps::{self, Mapping};
+use crate::module::Module;
+use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
+use framehop::{FrameAddress, MayAllocateDuringUnwind, Unwinder};
+use std::collections::HashSet;
+
+/// Frames that are looked for.
+pub const FRAMES: usize = 512;
+
+/// Where a thread was: its registers, and a copy of its stack from `sp` on.
+pub struct Sample<'a> {
+    pub pc: u64,
+    pub sp: u64,
+    pub bp: u64,
+    pub stack: &'a [u8],
+}
+
+/// A place in the code.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Place {
+    /// In a module, by its number, at an address as its file counts them. Of a caller, inside of the instruction that calls.
+    In(usize, u64),
+    /// In no file: memory that the process made executable itself.
+    Made(u64),
+    /// In nothing that is mapped to be executed, as far as is known.
+    Nowhere(u64),
+}
+
+/// A stack, the innermost first.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Stack {
+    pub places: Vec<Place>,
+    /// The piece ended before the stack did.
+    pub is_cut: bool,
+}
+
+/// A process, as far as its code is known.
+pub struct Process {
+    pub pid: u32,
+    pub modules: Vec<Module>,
+    mappings: Vec<Mapping>,
+    /// Starts and paths of what was looked at already, or couldn't be opened.
+    seen: HashSet<(u64, u64, String)>,
+    unwinder: UnwinderX86_64<Vec<u8>, MayAllocateDuringUnwind>,
+    cache: CacheX86_64<MayAllocateDuringUnwind>,
+    /// Addresses of which even the kernel's list knew nothing, by page: it isn't asked again for each.
+    strange: HashSet<u64>,
+}
+
+impl Process {
+    pub fn new(pid: u32) -> Process {
+        Process {
+            pid,
+            modules: Vec::new(),
+            mappings: Vec::new(),
+            seen: HashSet::new(),
+            unwinder: UnwinderX86_64::new(),
+            cache: CacheX86_64::new(),
+            strange: HashSet::new(),
+        }
+    }
+
+    /// Takes note of a list of mappings.
+    pub fn learn(&mut self, text: &str) {
+        let mappings = maps::parse(text);
+        if mappings.is_empty() {
+            return;
+        }
+        for mapping in mappings.iter().filter(|mapping| mapping.is_file()) {
+            if !self.seen.insert((mapping.start, mapping.end, mapping.path.clone())) {
+                continue;
+            }
+            let Some((module, tables)) = Module::open(self.pid, mapping) else { continue };
+            // Whatever lay there before is gone.
+            self.unwinder.remove_module(module.start);
+            self.unwinder.add_module(tables);
+            self.modules.push(module);
+        }
+        self.mappings = mappings;
+        self.strange.clear();
+    }
+
+    /// Asks the kernel, while the process lives.
+    pub fn look(&mut self) {
+        if let Ok(text) = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)) {
+            self.learn(&text);
+        }
+    }
+
+    /// Unwinds a sample. The list of mappings is asked for anew where it has an address that nobody knows.
+    pub fn unwind(&mut self, sample: &Sample<'_>, is_cut: bool) -> Stack {
+        let first = self.walk(sample, is_cut);
+        let unknown: Vec<u64> = first
+            .places
+            .iter()
+            .filter_map(|place| if let Place::Nowhere(address) = place { Some(address >> 12) } else { None })
+            .filter(|page| !self.strange.contains(page))
+            .collect();
+        if unknown.is_empty() {
+            return first;
+        }
+        self.look();
+        self.strange.extend(unknown);
+        self.walk(sample, is_cut)
+    }
+
+    fn walk(&mut self, sample: &Sample<'_>, is_cut: bool) -> Stack {
+        let end = sample.sp + sample.stack.len() as u64;
+        let mut ran_out = false;
+        let mut read = |address: u64| {
+            let at = address.checked_sub(sample.sp).map(|at| at as usize);
+            let word = at.and_then(|at| sample.stack.get(at..at.checked_add(8)?));
+            ran_out |= word.is_none() && address >= end;
+            word.and_then(|word| word.try_into().ok()).map(u64::from_le_bytes).ok_or(())
+        };
+        let registers = UnwindRegsX86_64::new(sample.pc, sample.sp, sample.bp);
+        let mut addresses = Vec::new();
+        let mut frames = self.unwinder.iter_frames(sample.pc, registers, &mut self.cache, &mut read);
+        while let Ok(Some(frame)) = frames.next() {
+            // Of a caller, the return address may be behind its function's end.
+            addresses.push(match frame {
+                FrameAddress::InstructionPointer(address) => address,
+                FrameAddress::ReturnAddress(address) => address.get() - 1,
+            });
+            if addresses.len() == FRAMES {
+                break;
+            }
+        }
+        let places = addresses.into_iter().map(|address| self.place(address)).collect();
+        Stack { places, is_cut: ran_out && is_cut }
+    }
+
+    fn place(&self, address: u64) -> Place {
+        // The newest first: what lay there before may still be listed.
+        let mut newest = self.modules.iter().enumerate().rev();
+        if let Some((index, module)) = newest.find(|(_, module)| (module.start..module.end).contains(&address)) {
+            return Place::In(index, address.wrapping_sub(module.bias));
+        }
+        match self.mappings.iter().any(|mapping| (mapping.start..mapping.end).contains(&address)) {
+            true => Place::Made(address),
+            false => Place::Nowhere(address),
+        }
+    }
+}

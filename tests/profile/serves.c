@@ -1,0 +1,36 @@
+/* Says "ready" and allocates until its standard input ends. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static atomic_int over;
+static void *volatile kept[64];
+
+__attribute__((noinline)) static void *request(void) {
+    return malloc(3000); /* request */
+}
+
+static void *serve(void *unused) {
+    (void)unused;
+    for (int i = 0; !over; i++) {
+        free(kept[i % 64]);
+        kept[i % 64] = request(); /* serve */
+        if (i % 64 == 0)
+            usleep(1000);
+    }
+    return NULL;
+}
+
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, serve, NULL);
+    puts("ready");
+    fflush(stdout);
+    while (getchar() != EOF)
+        ;
+    over = 1;
+    pthread_join(thread, NULL);
+    return 0;
+}
