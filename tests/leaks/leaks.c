@@ -6,13 +6,14 @@
 #include <string.h>
 
 struct node {
-    struct node *next;
+    struct node *volatile next;
     char rest[56];
 };
 
-static void *reachable;
-static char *inside;
-static void **table;
+/* What others may look at isn't optimised away. */
+void *volatile reachable;
+char *volatile inside;
+void **volatile table;
 
 __attribute__((noinline)) static void direct(void) {
     for (int i = 0; i < 10; i++) {

@@ -46,7 +46,8 @@ fn known_leaks_are_told_by_stack() {
         "1,000 bytes in 10 chunks lost\n    direct at ",
         "64 bytes in 1 chunk lost, 256 bytes in 4 chunks lost with others\n    list_node at ",
         "3,000 bytes in 1 chunk lost\n    thread at ",
-        "7,777 bytes in 1 chunk lost\n    leak_in_library at ",
+        // Its library was closed, perhaps before anybody could look at it.
+        "7,777 bytes in 1 chunk lost\n",
         "1,048,576 bytes in 1 chunk lost\n    mapping at ",
     ] {
         assert!(text.contains(told), "{told}: {text}");
@@ -73,11 +74,10 @@ fn the_status_tells_what_was_asked() {
 fn rules_in_leak_sanitizers_syntax_leave_leaks_out() {
     let dir = Dir::new("leaks");
     let (program, library) = (compile(SOURCE, Door::Preload, &[]), library(&dir));
-    let rules =
-        dir.file("rules", b"# known\nleak:^direct$\nleak:libleaks.so\nleak:list_*\nleak:mapping\nleak:cycle\n", 0o644);
+    let rules = dir.file("rules", b"# known\nleak:^direct$\nleak:list_*\nleak:mapping\nleak:cycle\n", 0o644);
     let ran = leaks(&["--suppressions", rules.to_str().unwrap(), "--fail-if", "1K"], &program, &library);
-    assert_eq!(ran.code, Some(1), "the thread's is left: {ran:?}");
-    assert_eq!(figure(&ran.err, "lost "), (3000, 1), "{}", ran.err);
+    assert_eq!(ran.code, Some(1), "the thread's and the library's are left: {ran:?}");
+    assert_eq!(figure(&ran.err, "lost "), (3000 + 7777, 2), "{}", ran.err);
     assert_eq!(figure(&ran.err, "by leak:^direct$"), (1000, 10), "{}", ran.err);
     let wrong = dir.file("wrong", b"race:x\n", 0o644);
     let ran = leaks(&["--suppressions", wrong.to_str().unwrap()], &program, &library);

@@ -297,6 +297,8 @@ pub struct MagazineAt {
 pub struct ThreadsAt {
     /// The pointer to the record made last; they are never unmade.
     pub all: Place,
+    /// What the word of a thread leads to whose end has come (see the heap's `cache::ENDED`).
+    pub ended: Place,
     pub bytes: usize,
     /// The record made before.
     pub older: usize,

@@ -462,5 +462,6 @@ pub const fn seen() -> ThreadsAt {
         magazines: offset_of!(Thread, magazines),
         spares: offset_of!(Thread, spares),
         spare_count: SPARES,
+        ended: Place::of(&raw const ENDED),
     }
 }

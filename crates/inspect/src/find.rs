@@ -175,6 +175,7 @@ impl Layout {
             at!(self, mapped.warm),
             at!(self, depots.all),
             at!(self, threads.all),
+            at!(self, threads.ended),
             at!(self, records.blocks),
             at!(self, counters),
             at!(self, samples.start),
@@ -189,7 +190,7 @@ impl Layout {
             && within(offset_of!(Root, store), size_of::<root::StoreAt>() / 8)
             && within(offset_of!(Root, heap), size_of::<root::HeapAt>() / 8)
             && within(offset_of!(Root, magazine), size_of::<root::MagazineAt>() / 8)
-            && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 1)
+            && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 2)
             && within(offset_of!(Root, samples.record_bytes), 5)
             && places.iter().all(|place| *place < ADDRESS_MAX)
             && at!(self, mapped.warm_count) < 1 << 10

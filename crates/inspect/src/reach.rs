@@ -36,6 +36,8 @@ pub struct Block {
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
     pub sp: u64,
+    /// Where its thread-local storage is.
+    pub thread: u64,
     pub words: Vec<u64>,
 }
 
@@ -188,6 +190,7 @@ fn roots(target: &Target, records: &Records, registers: &[Registers]) -> Result<
     without.push(records.pool);
     without.retain(|range| range.bytes() > 0);
     without.sort_unstable();
+    let ended = Ended::new(target, records, registers);
     let mut roots = Vec::new();
     for mapping in target.memory.mappings()? {
         // Rings that are told in are shared with their reader.
@@ -195,6 +198,9 @@ fn roots(target: &Target, records: &Records, registers: &[Registers]) -> Result<
             continue;
         }
         let mut range = mapping.range;
+        // The structure itself stays in use: the next thread gets it.
+        let had = ended.as_ref().filter(|_| mapping.name.is_empty()).and_then(|ended| ended.had(target, range));
+        range.start = had.unwrap_or(range.start);
         // Of a stack, what is above its thread.
         if let Some(thread) = registers.iter().find(|registers| range.holds(registers.sp)) {
             range.start = thread.sp.saturating_sub(RED_ZONE).max(range.start);
@@ -210,4 +216,49 @@ fn roots(target: &Target, records: &Records, registers: &[Registers]) -> Result<
     }
     roots.retain(|range| range.bytes() > 0);
     Ok(roots)
+}
+
+/// How to know the stacks of threads that have ended, which the C library keeps for the next: what lies on them is nobody's. The heap's
+/// word in a thread's storage says so, at the same distance from the thread's own structure in each.
+struct Ended {
+    /// From the word up to the structure.
+    distance: u64,
+    /// What the word leads to.
+    mark: u64,
+}
+
+/// Thread-local storage and the structure above it are looked for in so many bytes.
+const STORAGE: u64 = 256 << 10;
+
+impl Ended {
+    /// By a thread that is there.
+    fn new(target: &Target, records: &Records, registers: &[Registers]) -> Option<Ended> {
+        let mark = target.layout.word(offset_of!(Root, threads.ended));
+        let bytes = target.layout.word(offset_of!(Root, threads.bytes));
+        let thread = registers.iter().map(|registers| registers.thread).find(|thread| *thread != 0)?;
+        let is_record = |word: u64| {
+            records.threads.iter().any(|thread| Range::new(thread.record, thread.record + bytes).holds(word))
+        };
+        let mut distance = 0;
+        while distance < STORAGE {
+            distance += 8;
+            if is_record(crate::memory::word(&*target.memory, thread.checked_sub(distance)?).ok()?) {
+                return Some(Ended { distance, mark });
+            }
+        }
+        None
+    }
+
+    /// If this is the stack of one: where its thread's structure is, which has its own address in its first and third word.
+    fn had(&self, target: &Target, range: Range) -> Option<u64> {
+        let last = Range::new(range.start.max(range.end.saturating_sub(STORAGE)), range.end);
+        let mut bytes = vec![0; last.bytes() as usize];
+        target.memory.read(last.start, &mut bytes).ok()?;
+        let mut places = (self.distance as usize..bytes.len().saturating_sub(16)).step_by(8);
+        let found = places.find(|&place| {
+            let own = last.start + place as u64;
+            u64_in(&bytes, place) == own && u64_in(&bytes, place + 16) == own
+        })?;
+        (u64_in(&bytes, found - self.distance as usize) == self.mark).then_some(last.start + found as u64)
+    }
 }

@@ -243,7 +243,7 @@ fn registers(pid: u32) -> Vec<Registers> {
             r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
             r.orig_rax,
         ];
-        Some(Registers { sp: r.rsp, words })
+        Some(Registers { sp: r.rsp, thread: r.fs_base, words })
     };
     ids.filter_map(of).collect()
 }
