@@ -5,8 +5,11 @@ use heapglass_tests::cli::{Dir, heapglass};
 use heapglass_tests::held::Held;
 use heapglass_tests::{Door, compile, have, on_heapglass, root, run};
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The rows of a profile, as `export --to jsonl` has them.
 #[track_caller]
@@ -264,4 +267,44 @@ fn what_is_no_profile_is_refused() {
     assert!(ran.code == Some(125) && ran.err.contains("/no/such/place"), "{ran:?}");
     let ran = run(heapglass().args(["profile", "--interval", "0", "--", "true"]));
     assert!(ran.code == Some(125) && ran.err.contains("no number of bytes above 0"), "{ran:?}");
+}
+
+/// A plain GET; the body's bytes.
+fn get(place: &str, path: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(place).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {place}\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+    answer.split_off(end + 4)
+}
+
+#[test]
+fn continuous_profilers_find_what_they_scrape() {
+    let dir = Dir::new("profile");
+    let program = compile("tests/profile/serves.c", Door::Preload, &[]);
+    let held = Held::start(&mut on_heapglass(&program, Door::Preload));
+    let pid = held.pid().to_string();
+    let mut server = heapglass().args(["serve", "-P", "0", &pid]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let place = first.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap().to_owned();
+    let token = lines.next().unwrap().rsplit_once("token=").unwrap().1.to_owned();
+    let refused = String::from_utf8(get(&place, "/debug/pprof/heap")).unwrap();
+    assert!(refused.contains("needs the token"), "{refused}");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let file = dir.path().join("heap.gz");
+    loop {
+        std::fs::write(&file, get(&place, &format!("/debug/pprof/heap?token={token}"))).unwrap();
+        let plain = Command::new("gzip").arg("-dc").arg(&file).output().unwrap().stdout;
+        if plain.windows(7).any(|bytes| bytes == b"request") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", String::from_utf8_lossy(&plain));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _ = server.kill();
+    let _ = server.wait();
+    held.let_go();
 }

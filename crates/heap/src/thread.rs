@@ -228,7 +228,7 @@ fn attach() -> Option<&'static mut Thread> {
             granted_bytes: 0,
             ring: ptr::null(),
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
-            profiler: profile::Sampler::new(),
+            profiler: profile::Sampler::NEW,
             profile_ring: ptr::null(),
             arena: arena::choose(),
             secure: secure::Local::new(key),

@@ -3,11 +3,14 @@
 use crate::model::{Entry, Frame, Line, Profile};
 use std::collections::BTreeMap;
 
+/// The functions of a place, each with file and line.
+type Named = Vec<(String, String, u32)>;
+
 /// `after` minus `before`, as a profile whose figures may be below zero.
 pub fn diff(before: &Profile, after: &Profile) -> Profile {
     /// Total, in use, peak, temporary.
     type Figures = [f64; 4];
-    let mut sums: BTreeMap<(Vec<Vec<(String, String, u32)>>, u64), Figures> = BTreeMap::new();
+    let mut sums: BTreeMap<(Vec<Named>, u64), Figures> = BTreeMap::new();
     for (profile, sign) in [(before, -1.0), (after, 1.0)] {
         for entry in &profile.entries {
             let stack = profile.frames_of(entry).map(|frame| named(frame, profile)).collect();
@@ -25,7 +28,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Profile {
             continue;
         }
         let numbers = stack.into_iter().map(|lines| {
-            *frames.entry(lines).or_insert_with_key(|lines: &Vec<(String, String, u32)>| {
+            *frames.entry(lines).or_insert_with_key(|lines: &Named| {
                 let line = |(function, file, line): &(String, String, u32)| Line {
                     function: function.clone(),
                     file: file.clone(),
@@ -45,7 +48,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Profile {
     profile
 }
 
-fn named(frame: &Frame, profile: &Profile) -> Vec<(String, String, u32)> {
+fn named(frame: &Frame, profile: &Profile) -> Named {
     if frame.lines.is_empty() {
         return frame.names(&profile.modules).into_iter().map(|name| (name, String::new(), 0)).collect();
     }

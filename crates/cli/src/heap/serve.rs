@@ -19,7 +19,8 @@ use std::time::Duration;
 /// Serve figures of running processes to Prometheus
 ///
 /// `/metrics` is OpenMetrics text. `/stats.json` is what `heapglass ledger --json` says of each process, `/map.json?pid=PID` what
-/// `heapglass map --json` does; both need `token=` with the token that is printed at the start.
+/// `heapglass map --json` does, `/debug/pprof/heap?pid=PID` is a profile since it was first asked for, in pprof's form; these need
+/// `token=` with the token that is printed at the start.
 #[derive(clap::Args)]
 pub struct Serve {
     /// Processes on Heapglass
@@ -46,16 +47,16 @@ const REQUEST_MAX: usize = 16 * 1024;
 struct Answer {
     status: &'static str,
     kind: &'static str,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl Answer {
     fn plain(status: &'static str, line: impl Into<String>) -> Answer {
-        Answer { status, kind: "text/plain; charset=utf-8", body: line.into() + "\n" }
+        Answer { status, kind: "text/plain; charset=utf-8", body: (line.into() + "\n").into_bytes() }
     }
 
     fn json(body: String) -> Answer {
-        Answer { status: "200 OK", kind: "application/json", body }
+        Answer { status: "200 OK", kind: "application/json", body: body.into_bytes() }
     }
 }
 
@@ -101,7 +102,7 @@ impl Serve {
         );
         stream.write_all(head.as_bytes())?;
         if !request.starts_with("HEAD ") {
-            stream.write_all(answer.body.as_bytes())?;
+            stream.write_all(&answer.body)?;
         }
         stream.flush()
     }
@@ -124,8 +125,8 @@ impl Serve {
         if path == "/metrics" {
             return self.metrics();
         }
-        if !matches!(path, "/stats.json" | "/map.json") {
-            return Answer::plain("404 Not Found", "there are /metrics, /stats.json and /map.json");
+        if !matches!(path, "/stats.json" | "/map.json" | "/debug/pprof/heap") {
+            return Answer::plain("404 Not Found", "there are /metrics, /stats.json, /map.json and /debug/pprof/heap");
         }
         if asked("token") != Some(token) {
             return Answer::plain("403 Forbidden", "this needs the token that was printed when the server was started");
@@ -139,6 +140,12 @@ impl Serve {
         };
         if !self.all && !self.pids.contains(&pid) {
             return Answer::plain("404 Not Found", "that process isn't served");
+        }
+        if path == "/debug/pprof/heap" {
+            return match crate::profile::scrape::pprof(pid) {
+                Ok(body) => Answer { status: "200 OK", kind: "application/octet-stream", body },
+                Err(failure) => Answer::plain("404 Not Found", failure.line),
+            };
         }
         match super::open(pid, false).and_then(|target| map::as_json_of(&target, asked("chunks") == Some("1"))) {
             Ok(body) => Answer::json(body),
@@ -174,7 +181,7 @@ impl Serve {
             })
             .collect();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        Answer { status: "200 OK", kind, body: metrics::text(&told) }
+        Answer { status: "200 OK", kind, body: metrics::text(&told).into_bytes() }
     }
 }
 

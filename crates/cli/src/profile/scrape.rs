@@ -5,24 +5,40 @@ use super::ears::Ears;
 use super::names;
 use crate::attach;
 use crate::failure::Failure;
-use crate::feed::{Feed, Thread, Wishes};
+use crate::feed::{self, Feed, Thread, Wishes};
 use crate::trace::{Listener, Reading};
 use heapglass_event::record::Record;
 use heapglass_profile::export::pprof;
 use heapglass_profile::model::Line;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes between two samples, and of stack with each.
 const INTERVAL: u64 = 512 << 10;
 const STACK: u64 = 16 << 10;
 
-pub struct Scrape {
+struct Scrape {
     ears: Arc<Mutex<Ears>>,
     /// What was named already, by the frames' numbers.
     names: Vec<Vec<Line>>,
     words: Vec<String>,
     /// Listens until this is dropped.
     _reading: Reading<Shared>,
+}
+
+/// By process. One that is asked for is profiled from then on.
+static SCRAPES: Mutex<BTreeMap<u32, Scrape>> = Mutex::new(BTreeMap::new());
+
+/// What a process allocated since it was first asked for, in pprof's form.
+pub fn pprof(pid: u32) -> Result<Vec<u8>, Failure> {
+    let mut scrapes = SCRAPES.lock().unwrap_or_else(PoisonError::into_inner);
+    scrapes.retain(|pid, _| feed::lives(*pid));
+    let scrape = match scrapes.entry(pid) {
+        Entry::Occupied(there) => there.into_mut(),
+        Entry::Vacant(room) => room.insert(Scrape::begin(pid)?),
+    };
+    Ok(scrape.pprof())
 }
 
 struct Shared(Arc<Mutex<Ears>>);
@@ -43,7 +59,7 @@ impl Listener for Shared {
 
 impl Scrape {
     /// Begins to profile a running process.
-    pub fn begin(pid: u32) -> Result<Scrape, Failure> {
+    fn begin(pid: u32) -> Result<Scrape, Failure> {
         let ears = Arc::new(Mutex::new(Ears::new(INTERVAL)));
         let wishes = Wishes { interval: INTERVAL, stack: STACK, lossy: true, ..Wishes::default() };
         let reading = Reading::start(wishes, Shared(ears.clone()))?;
@@ -55,7 +71,7 @@ impl Scrape {
     }
 
     /// All since the beginning, in pprof's form.
-    pub fn pprof(&mut self) -> Vec<u8> {
+    fn pprof(&mut self) -> Vec<u8> {
         let (mut profile, files) = self.ears.lock().unwrap_or_else(PoisonError::into_inner).so_far();
         profile.words = self.words.clone();
         for (frame, lines) in profile.frames.iter_mut().zip(&self.names) {

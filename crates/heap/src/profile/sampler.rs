@@ -35,19 +35,18 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub const fn new() -> Sampler {
-        Sampler {
-            turn: 0,
-            mode: Mode::Off,
-            interval: 1,
-            bytes: 0,
-            pushes: u32::MAX,
-            look_from: LOOKED,
-            is_candidate: false,
-            random: 0,
-            popped: None,
-        }
-    }
+    /// Of a thread that has heard of no profile yet.
+    pub const NEW: Sampler = Sampler {
+        turn: 0,
+        mode: Mode::Off,
+        interval: 1,
+        bytes: 0,
+        pushes: u32::MAX,
+        look_from: LOOKED,
+        is_candidate: false,
+        random: 0,
+        popped: None,
+    };
 
     #[inline(always)]
     pub fn mode(&self) -> Mode {
@@ -57,7 +56,7 @@ impl Sampler {
     pub fn begin(&mut self, turn: u32, mode: Mode, interval: u64) {
         let here = &raw const *self as u64;
         let seed = SECRET.load(Relaxed).rotate_left(23) ^ here ^ u64::from(turn) << 48 ^ crate::arch::cycles();
-        *self = Sampler { turn, mode, interval, ..Sampler::new() };
+        *self = Sampler { turn, mode, interval, ..Sampler::NEW };
         self.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         self.next();
         self.bytes = self.draw();
@@ -172,7 +171,7 @@ mod tests {
     fn a_piece_is_hit_as_often_as_its_length_says() {
         const INTERVAL: u64 = 512 << 10;
         const ROUNDS: u32 = 2_000_000;
-        let mut sampler = Sampler::new();
+        let mut sampler = Sampler::NEW;
         sampler.begin(1, Mode::Marks, INTERVAL);
         for size in [32usize, 1024, 65_536, 1 << 20] {
             let hits = (0..ROUNDS).filter(|_| sampler.count(size)).count() as f64;
@@ -185,7 +184,7 @@ mod tests {
     #[test]
     fn candidates_come_as_often_as_the_longest_small_chunk_is_hit() {
         const INTERVAL: u64 = 512 << 10;
-        let mut sampler = Sampler::new();
+        let mut sampler = Sampler::NEW;
         sampler.begin(1, Mode::Marks, INTERVAL);
         let (mut pushes, mut candidates, mut hits) = (0u64, 0u64, 0u64);
         let mut until_look = sampler.look_from(LOOKED);
@@ -213,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_interval_of_one_byte_takes_everything() {
-        let mut sampler = Sampler::new();
+        let mut sampler = Sampler::NEW;
         sampler.begin(1, Mode::Exact, 1);
         assert!((0..1000).all(|_| sampler.count(32)));
     }
