@@ -148,8 +148,8 @@ fn exponential(random: u64, mean: u64) -> u64 {
     // ln m = 2 artanh((m - 1) / (m + 1)), whose series goes fast for m below 2.
     let t = (mantissa - 1.0) / (mantissa + 1.0);
     let square = t * t;
-    let series =
-        1.0 + square * (1.0 / 3.0 + square * (0.2 + square * (1.0 / 7.0 + square * (1.0 / 9.0 + square / 11.0))));
+    let series = [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0, 1.0];
+    let series = series.into_iter().fold(1.0 / 15.0, |sum, term| sum * square + term);
     let logarithm = 2.0 * t * series - f64::from(BITS - exponent) * core::f64::consts::LN_2;
     (-logarithm * mean as f64) as u64
 }
