@@ -254,7 +254,7 @@ fn free_slow(user: *mut u8, call: Call) {
     }
     // SAFETY: the word points at a head, and its thread, where it has one, is the calling thread's own record.
     let (until_look, thread) = unsafe { ((*arch::word()).until_look, (*arch::word()).thread.as_mut()) };
-    if until_look == 0 && thread.is_some_and(|thread| look(thread, user, false)) {
+    if until_look == 0 && thread.is_some_and(|thread| thread.free_awaited(user) || look(thread, user, false)) {
         return;
     }
     if !user.is_null() {

@@ -22,6 +22,11 @@ pub fn auxv(kind: usize) -> usize {
     unsafe { getauxval(kind as c_ulong) as usize }
 }
 
+/// Where the first thread's stack ends and what the kernel laid behind it begins; 0 where the loader doesn't say.
+pub fn stack_end() -> usize {
+    crate::arch::initial_environment() as usize
+}
+
 /// 64 random bits of this process, from the kernel and without a system call: half `which` (0 or 1) of AT_RANDOM.
 pub fn random_bits(which: usize) -> Option<u64> {
     let bytes = auxv(AT_RANDOM) as *const u64;

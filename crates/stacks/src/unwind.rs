@@ -5,9 +5,13 @@ use crate::module::Module;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{FrameAddress, MayAllocateDuringUnwind, Unwinder};
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// Frames that are looked for.
 pub const FRAMES: usize = 512;
+
+/// Mappings so near to each other are one piece for those who only want to know what is no code.
+const NEAR: u64 = 1 << 32;
 
 /// Where a thread was: its registers, and a copy of its stack from `sp` on.
 pub struct Sample<'a> {
@@ -87,6 +91,19 @@ impl Process {
         if let Ok(text) = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)) {
             self.learn(&text);
         }
+    }
+
+    /// Where code may be: between the lowest and the highest address of the program's own, and of the libraries'. Words elsewhere are no
+    /// return addresses.
+    pub fn code(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for mapping in &self.mappings {
+            match ranges.last_mut() {
+                Some(last) if mapping.start - last.end < NEAR => last.end = mapping.end,
+                _ => ranges.push(mapping.start..mapping.end),
+            }
+        }
+        ranges
     }
 
     /// Unwinds a sample. The list of mappings is asked for anew where it has an address that nobody knows.

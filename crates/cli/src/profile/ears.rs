@@ -8,6 +8,7 @@ use heapglass_profile::collect::{Collector, Key};
 use heapglass_profile::model::{CUT, Frame, Profile};
 use heapglass_stacks::unwind::{Place, Process, Sample, Stack};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,8 +30,35 @@ pub struct Ears {
     first_tick: u64,
     nanos_per_tick: f64,
     dropped: u64,
+    /// Stacks by a digest of all that their unwinding could depend on.
+    known: HashMap<(u32, u64, u64), u32>,
+    known_modules: usize,
     pub samples: u64,
     pub was_taken: bool,
+}
+
+/// More of them aren't kept.
+const KNOWN_MAX: usize = 1 << 16;
+
+/// Twice: the registers, and the words of the stack that lead into code or into the stack itself, with their places. Unwinding looks at no
+/// others.
+fn digest(process: &Process, sample: &Sample<'_>) -> [u64; 2] {
+    let (mut one, mut other) = (DefaultHasher::new(), DefaultHasher::new());
+    let mut add = |word: u64| {
+        one.write_u64(word);
+        other.write_u64(!word.rotate_left(32));
+    };
+    [sample.pc, sample.sp, sample.bp].into_iter().for_each(&mut add);
+    let stack = sample.sp..sample.sp.saturating_add(1 << 20);
+    let code = process.code();
+    for (place, word) in sample.stack.chunks_exact(8).enumerate() {
+        let word = word.try_into().map_or(0, u64::from_le_bytes);
+        if stack.contains(&word) || code.iter().any(|range| range.contains(&word)) {
+            add(place as u64);
+            add(word);
+        }
+    }
+    [one.finish(), other.finish()]
 }
 
 /// One ring's half-read record.
@@ -63,6 +91,8 @@ impl Ears {
             first_tick: 0,
             nanos_per_tick: 1.0,
             dropped: 0,
+            known: HashMap::new(),
+            known_modules: 0,
             samples: 0,
             was_taken: false,
         }
@@ -117,7 +147,14 @@ impl Ears {
         let sample = Sample { pc: sampled.pc, sp: sampled.sp, bp: sampled.bp, stack: bytes };
         let index = self.process(pid);
         let Some(process) = self.processes.get_mut(index) else { return self.collector.stack(Vec::new()) };
+        let digest = digest(process, &sample);
+        let digest = (pid, digest[0], digest[1]);
+        if let Some(&stack) = self.known.get(&digest).filter(|_| self.known_modules == process.modules.len()) {
+            return stack;
+        }
         let Stack { places, is_cut } = process.unwind(&sample, sampled.is_cut);
+        // What is unknown now may be known later.
+        let is_strange = places.iter().any(|place| matches!(place, Place::Nowhere(_)));
         let is_ours = |place: &Place| match place {
             Place::In(module, _) => process
                 .modules
@@ -138,7 +175,16 @@ impl Ears {
         if is_cut {
             numbers.push(self.collector.frame(Frame { module: None, address: CUT, lines: Vec::new() }));
         }
-        self.collector.stack(numbers)
+        let stack = self.collector.stack(numbers);
+        let modules = self.processes.get(index).map_or(0, |process| process.modules.len());
+        if modules != self.known_modules || self.known.len() >= KNOWN_MAX {
+            self.known_modules = modules;
+            self.known.clear();
+        }
+        if !is_strange {
+            self.known.insert(digest, stack);
+        }
+        stack
     }
 
     fn module(&mut self, process: usize, module: usize) -> u32 {

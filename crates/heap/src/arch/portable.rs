@@ -37,6 +37,11 @@ pub fn set_word(word: *mut Head) {
     unsafe { pthread_setspecific(KEY.load(Acquire) - 1, word.cast()) };
 }
 
+pub fn thread_pointer() -> usize {
+    // SAFETY: no precondition.
+    unsafe { pthread_self() }
+}
+
 pub fn thread_mark() -> u32 {
     // SAFETY: no precondition.
     (unsafe { pthread_self() } >> 12) as u32 & 0x3fff_ffff

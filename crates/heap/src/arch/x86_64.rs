@@ -51,12 +51,17 @@ pub fn set_word(word: *mut Head) {
     }
 }
 
-/// A number that no other living thread has: the page of its thread pointer.
-pub fn thread_mark() -> u32 {
+/// Where the thread's own storage is, which is also the upper end of a stack that the C library made.
+pub fn thread_pointer() -> usize {
     let at: usize;
     // SAFETY: the first word behind the thread pointer is the thread pointer itself, by the ABI.
     unsafe { asm!("mov {}, qword ptr fs:[0]", out(reg) at, options(pure, readonly, nostack, preserves_flags)) };
-    (at >> 12) as u32 & 0x3fff_ffff
+    at
+}
+
+/// A number that no other living thread has: the page of its thread pointer.
+pub fn thread_mark() -> u32 {
+    (thread_pointer() >> 12) as u32 & 0x3fff_ffff
 }
 
 /// Asks for the cache line of an address that will be read soon; harmless for any address.

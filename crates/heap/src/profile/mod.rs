@@ -253,6 +253,24 @@ impl Thread {
         parked
     }
 
+    /// A free was sent by the slow path. Was it for this alone? Then it needs nothing else that is done there: `true` where it is done.
+    #[inline(always)]
+    pub fn free_awaited(&mut self, user: *mut u8) -> bool {
+        self.profiler.is_awaited && self.free_awaited_candidate(user)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_awaited_candidate(&mut self, user: *mut u8) -> bool {
+        if self.is_facing() || TURN.load(Relaxed) != self.profiler.turn || user.is_null() {
+            return false;
+        }
+        self.sampler.look(0);
+        self.profiler.pushed(0);
+        // SAFETY: the thread's own head, and the pointer is the program's to free.
+        unsafe { self.free_candidate(user) }
+    }
+
     /// The candidate is seen to: counts down to the next.
     fn resume(&mut self) {
         self.profiler.is_candidate = false;

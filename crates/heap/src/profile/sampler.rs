@@ -27,9 +27,13 @@ pub struct Sampler {
     pushes: u32,
     /// What `Head::until_look` was set to.
     look_from: u32,
+    /// The next free to be sent by the slow path is sent there because its push is one.
+    pub is_awaited: bool,
     /// The push that comes next is one.
     pub is_candidate: bool,
     random: u64,
+    /// The thread's stack, as far as it was found to be in one piece with its upper end.
+    pub stack: (usize, usize),
     /// What came out of the cache by the slow path, if anything did: was it marked?
     pub popped: Option<bool>,
 }
@@ -43,8 +47,10 @@ impl Sampler {
         bytes: 0,
         pushes: u32::MAX,
         look_from: LOOKED,
+        is_awaited: false,
         is_candidate: false,
         random: 0,
+        stack: (0, 0),
         popped: None,
     };
 
@@ -129,7 +135,9 @@ impl Sampler {
     pub fn look_from(&mut self, other: u32) -> u32 {
         // 1 sends the very next free by the slow path. Otherwise never 1: the free that is at work may go on to the fast path,
         // which must not count down to 0 at once.
-        self.look_from = if self.is_candidate { 1 } else { other.min(self.pushes.max(2)) };
+        let candidate = self.pushes.max(2);
+        self.is_awaited = !self.is_candidate && candidate <= other;
+        self.look_from = if self.is_candidate { 1 } else { other.min(candidate) };
         self.look_from
     }
 

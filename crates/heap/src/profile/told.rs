@@ -157,15 +157,33 @@ pub fn allocation(user: usize, request: usize, chunk_bytes: usize, arena: u64, c
     })
 }
 
-/// Bytes from an address of the stack on that can be read, in whole records and at most `most`; and whether there are more.
+/// Bytes from an address of the stack on that can be read, in whole records and at most `most`; and whether there are more. Once the
+/// way from a stack to its upper end was seen to be in one piece, nothing is asked of the kernel any more: a stack of the
+/// program's own making has no way there.
 fn readable(from: usize, most: usize) -> (usize, bool) {
-    let page = os::page_size();
-    let mut end = (from & !(page - 1)) + page;
-    while end < from + most && os::is_readable(end) {
-        end += page;
-    }
-    let bytes = (end - from).min(most);
-    (bytes & !31, bytes == most)
+    let mut known = thread::existing().map(|thread| &mut thread.profiler.stack);
+    let end = match known {
+        Some(&mut (low, top)) if (low..top).contains(&from) => top,
+        _ => {
+            let tops = [os::env::stack_end(), arch::thread_pointer()];
+            let page = os::page_size();
+            let low = from & !(page - 1);
+            let mut end = low + page;
+            let top = loop {
+                let top = tops.into_iter().find(|top| (from..=end).contains(top));
+                if top.is_some() || end >= from + most || !os::is_readable(end) {
+                    break top;
+                }
+                end += page;
+            };
+            if let (Some(known), Some(top)) = (&mut known, top) {
+                **known = (low, top);
+            }
+            top.unwrap_or(end)
+        }
+    };
+    let bytes = end - from;
+    (bytes.min(most) & !31, bytes >= most)
 }
 
 /// Tells that a pointer is no longer what it was.
