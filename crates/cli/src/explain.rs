@@ -6,7 +6,7 @@ use crate::feed::{Feed, Thread, Wishes};
 use crate::hand;
 use crate::supervise::Ended;
 use crate::trace::{Listener, observe, observe_command};
-use crate::{find, run};
+use crate::{capture, find, run};
 use heapglass_event::record::{Kind, Record};
 use heapglass_event::ring::DRAW_ALL;
 use heapglass_report::calls::{Call, Collector, Found};
@@ -22,7 +22,7 @@ use std::process::{Command, ExitCode, Stdio};
 ///
 /// Makes the calls of SCRIPT on a fresh heap, in a process of their own, and tells the steps by which each was served: which lists were
 /// looked at and what was found, what was split or merged, what was asked of the kernel; then draws the heap before and after.
-/// With --at it tells the Nth call that PROGRAM makes.
+/// With --at it tells the Nth call of a recording, or that PROGRAM makes.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Explain {
@@ -30,16 +30,16 @@ pub struct Explain {
     #[arg(long)]
     classic: bool,
 
-    /// Explain the Nth call of a program
-    #[arg(long, value_name = "N", requires = "words")]
+    /// Explain the Nth call of a recording, or of a program
+    #[arg(long, value_name = "N")]
     at: Option<u64>,
 
-    /// Calls, set apart by semicolons: 'a=malloc(32); b=realloc(a, 100); free(b)'
-    #[arg(required_unless_present = "at", conflicts_with = "words", value_name = "SCRIPT")]
-    script: Option<String>,
+    /// Calls, set apart by semicolons: 'a=malloc(32); b=realloc(a, 100); free(b)'. With --at: a file that `heapglass record` made
+    #[arg(required_unless_present = "words", conflicts_with = "words", value_name = "SCRIPT|FILE")]
+    script: Option<OsString>,
 
     /// The program whose call it is, and its arguments
-    #[arg(last = true, num_args = 1.., value_names = ["PROGRAM", "ARGS"])]
+    #[arg(last = true, num_args = 1.., requires = "at", value_names = ["PROGRAM", "ARGS"])]
     words: Vec<OsString>,
 }
 
@@ -50,6 +50,14 @@ is done about it.";
 
 impl Explain {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        if let (Some(number), Some(file)) = (self.at, &self.script) {
+            if self.classic {
+                return Err(Failure::ours("a recording is as it was recorded: --classic belongs to `heapglass run`"));
+            }
+            let text = capture::explain::told(Path::new(file), number, is_bold())?;
+            let _ = io::stdout().write_all(text.as_bytes());
+            return Ok(ExitCode::SUCCESS);
+        }
         if self.classic {
             let words = run::joined(std::env::var_os("HEAPGLASS"), ",", "tcache:0");
             return self.told(Some(words));
@@ -61,7 +69,7 @@ impl Explain {
         let wishes = Wishes { draw: self.at.unwrap_or(DRAW_ALL), ..Wishes::default() };
         let (ended, calls, wanted) = match self.script {
             Some(script) => {
-                let steps = parse(&script).map_err(Failure::ours)?;
+                let steps = parse(&script.to_string_lossy()).map_err(Failure::ours)?;
                 let text: String = steps.iter().map(|step| format!("{step}\n")).collect();
                 if text.len() > hand::ROOM {
                     return Err(Failure::ours("the script is too long"));
@@ -75,11 +83,10 @@ impl Explain {
             }
         };
         let calls = calls.drawn();
-        let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // What the hand's own start took comes first.
         let told = &calls[calls.len().saturating_sub(wanted)..];
         // A reader who has seen enough has closed it.
-        let _ = io::stdout().write_all(explain(told, bold).as_bytes());
+        let _ = io::stdout().write_all(explain(told, is_bold()).as_bytes());
         match (self.at, told.is_empty()) {
             (Some(number), true) => Err(Failure::ours(format!("the program made fewer than {number} calls"))),
             // A script may lead to the process's being stopped, which is then what was asked about.
@@ -87,6 +94,10 @@ impl Explain {
             _ => Ok(ended.pass_on()),
         }
     }
+}
+
+fn is_bold() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Lets the hand make the calls.
