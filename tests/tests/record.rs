@@ -69,7 +69,10 @@ fn explained_from_a_recording_a_call_has_its_steps_and_its_neighbours() {
     let told = |number: &str| run(heapglass().arg("explain").arg(&file).args(["--at", number])).ok().out;
     let second = told("2");
     assert!(second.starts_with("call 2 of 7, 0."), "{second}");
-    assert!(second.contains("\n   7  top            135120 bytes: 1 × 144 cut off its start, 134976 remain\n"), "{second}");
+    assert!(
+        second.contains("\n   7  top            135120 bytes: 1 × 144 cut off its start, 134976 remain\n"),
+        "{second}"
+    );
     let (before, after) = second.split_once("\nafter\n").unwrap();
     assert!(before.contains(" 48 bytes  in use: 32 asked for by call 1") && !before.contains("call 2\n"), "{second}");
     assert!(after.contains("  * 0x") && after.contains(" 144 bytes  in use: 128 asked for by call 2\n"), "{second}");
@@ -148,14 +151,14 @@ fn a_recorder_that_is_killed_leaves_what_it_had_written_and_the_program_goes_on(
     let dir = Dir::new("record");
     let file = dir.path().join("recording");
     let mut command = heapglass();
-    command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "3000000"]);
+    command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "1500000"]);
     let mut recorder = command.stdout(Stdio::piped()).spawn().unwrap();
     grows_to(&file, 100_000);
     recorder.kill().unwrap();
     let mut out = String::new();
     recorder.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     recorder.wait().unwrap();
-    assert!(out.starts_with("3000000 steps"), "the program didn't go on: {out}");
+    assert!(out.starts_with("1500000 steps"), "the program didn't go on: {out}");
     let ran = run(heapglass().args(["stats", "--json"]).arg(&file)).ok();
     assert!(ran.err.contains("the recording was cut off"), "{ran:#?}");
     let told: Value = serde_json::from_str(&ran.out).unwrap();
@@ -170,17 +173,17 @@ fn a_full_disk_closes_the_recording_and_the_program_goes_on() {
     let dir = Dir::new("record");
     let file = dir.path().join("recording");
     let mut command = heapglass();
-    command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "3000000"]);
+    command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "1500000"]);
     let mut recorder = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     grows_to(&file, 100_000);
     // A limit on what a file may grow to stands in for the disk.
-    let limit = ["--fsize=2000000", "--pid", &recorder.id().to_string()];
+    let limit = ["--fsize=1000000", "--pid", &recorder.id().to_string()];
     assert!(Command::new("prlimit").args(limit).status().unwrap().success());
     let (mut out, mut err) = (String::new(), String::new());
     recorder.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     recorder.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert_eq!(recorder.wait().unwrap().code(), Some(0), "{err}");
-    assert!(out.starts_with("3000000 steps"), "{out} {err}");
+    assert!(out.starts_with("1500000 steps"), "{out} {err}");
     assert!(err.contains("File too large") && err.contains("the recording ends early"), "{err}");
     let ran = run(heapglass().args(["stats", "--json"]).arg(&file)).ok();
     let told: Value = serde_json::from_str(&ran.out).unwrap();

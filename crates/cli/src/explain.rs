@@ -4,6 +4,7 @@
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
 use crate::hand;
+use crate::play::words::Names;
 use crate::supervise::Ended;
 use crate::trace::{Listener, observe, observe_command};
 use crate::{capture, find, run};
@@ -11,7 +12,6 @@ use heapglass_event::record::{Kind, Record};
 use heapglass_event::ring::DRAW_ALL;
 use heapglass_report::calls::{Call, Collector, Found};
 use heapglass_report::explain::explain;
-use heapglass_report::filter;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -161,70 +161,9 @@ impl Listener for Collected {
 
 /// Turns a script into the hand's instructions, one for each call.
 pub fn parse(script: &str) -> Result<Vec<String>, String> {
-    let mut names = vec!["NULL".to_owned()];
-    let mut steps = Vec::new();
-    for call in script.split(';').map(str::trim).filter(|call| !call.is_empty()) {
-        let (name, call) = match call.split_once('=') {
-            Some((name, call)) => (Some(name.trim()), call.trim()),
-            None => (None, call),
-        };
-        let wrong = || format!("'{call}': a call is missing, as in a=malloc(32)");
-        let (function, rest) = call.split_once('(').ok_or_else(wrong)?;
-        let arguments = rest.trim_end().strip_suffix(')').ok_or_else(wrong)?;
-        let arguments: Vec<&str> = match arguments.trim() {
-            "" => Vec::new(),
-            some => some.split(',').map(str::trim).collect(),
-        };
-        let number = |text: &str| filter::bytes(text).ok_or_else(|| format!("'{text}' is no number of bytes"));
-        let known = |text: &str| match names.iter().position(|name| name == text) {
-            Some(slot) => Ok(slot),
-            None if text == "0" => Ok(0),
-            None => Err(format!("'{text}': nothing was given that name before")),
-        };
-        let step = match (function.trim(), arguments.as_slice()) {
-            ("malloc", [size]) => ("m", number(size)?, None),
-            ("calloc", [count, size]) => ("c", number(count)?, Some(number(size)?)),
-            ("realloc", [old, size]) => ("r", known(old)? as u64, Some(number(size)?)),
-            ("memalign" | "aligned_alloc", [align, size]) => {
-                let align = number(align)?;
-                if !align.is_power_of_two() {
-                    return Err(format!("'{align}' is no power of two"));
-                }
-                ("a", align, Some(number(size)?))
-            }
-            ("free", [old]) => {
-                steps.push(format!("f {}", known(old)?));
-                continue;
-            }
-            ("malloc_trim", [pad]) => {
-                steps.push(format!("t {}", number(pad)?));
-                continue;
-            }
-            ("malloc" | "calloc" | "realloc" | "memalign" | "aligned_alloc" | "free" | "malloc_trim", _) => {
-                return Err(format!("'{call}': not as many arguments as {} takes", function.trim()));
-            }
-            _ => return Err(format!("'{}' is no call that a script knows", function.trim())),
-        };
-        let slot = match name {
-            None => 0,
-            Some(name) if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name != "NULL" => {
-                let slot = names.iter().position(|known| known == name).unwrap_or(names.len());
-                if slot == names.len() {
-                    names.push(name.to_owned());
-                }
-                slot
-            }
-            Some(name) => return Err(format!("'{name}' is no name")),
-        };
-        if slot >= hand::SLOTS {
-            return Err("too many names".into());
-        }
-        let (letter, first, second) = step;
-        steps.push(match second {
-            Some(second) => format!("{letter} {slot} {first} {second}"),
-            None => format!("{letter} {slot} {first}"),
-        });
-    }
+    let mut names = Names::default();
+    let calls = script.split(';').map(str::trim).filter(|call| !call.is_empty());
+    let steps = calls.map(|call| names.step(call)).collect::<Result<Vec<String>, String>>()?;
     if steps.is_empty() { Err("no call in the script".into()) } else { Ok(steps) }
 }
 

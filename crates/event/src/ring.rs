@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 /// First word of the file: "HGEVENT\0" read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HGEVENT\0");
 /// Raised whenever the file's form changes; records have a version of their own.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 pub const RINGS: usize = 1024;
 /// Records in a ring.
@@ -63,6 +63,8 @@ pub struct Control {
     /// Calls of threads that found no ring.
     pub unheard: AtomicU64,
     pub lock: RobustLock,
+    /// 1: each call is told with its callers.
+    pub callers: AtomicU32,
 }
 
 /// Room for the reader's lock, which only its C library understands.
