@@ -77,7 +77,7 @@ fn streams(bytes: &[u8]) -> Result<(), Error> {
     unpacker.start(&packer.finish())?;
     for (thread, known) in &calls {
         assert_eq!(unpacker.next(&mut call)?, *thread);
-        assert_eq!(format!("{call:?}"), format!("{known:?}"));
+        assert_eq!(call, *known);
     }
     Ok(())
 }

@@ -94,13 +94,13 @@ fn write(path: &PathBuf, count: usize, closes: bool) -> Vec<(Thread, Call)> {
 #[track_caller]
 fn same(event: &Event, (thread, call): &(Thread, Call)) {
     assert_eq!(event.thread, *thread);
-    assert_eq!(format!("{:?}", event.call), format!("{call:?}"), "call {}", event.number);
+    assert_eq!(event.call, *call, "call {}", event.number);
 }
 
 #[test]
 fn what_is_written_is_read_from_any_call_on() {
     let path = path("whole");
-    let calls = write(&path, 300_000, true);
+    let calls = write(&path, 200_000, true);
     let capture = Capture::open(&path).unwrap();
     assert!(capture.is_closed);
     assert_eq!((capture.about.get("program"), capture.about.get("ended")), (Some("one two"), Some("well")));
@@ -110,15 +110,15 @@ fn what_is_written_is_read_from_any_call_on() {
         same(events.next().unwrap().unwrap(), call);
     }
     assert!(events.next().unwrap().is_none());
-    for from in [2, 65_536, 65_537, 140_000, 300_000] {
+    for from in [2, 65_536, 65_537, 140_000, 200_000] {
         let event = capture.event(from).unwrap().unwrap();
         assert_eq!(event.number, from);
         same(&event, &calls[from as usize - 1]);
     }
-    assert!(capture.event(300_001).unwrap().is_none());
+    assert!(capture.event(200_001).unwrap().is_none());
 
     let mut state = State::default();
-    let stops = [0, 1, 65_535, 131_072, 131_073, 200_000, 300_000];
+    let stops = [0, 1, 65_535, 131_072, 131_073, 150_000, 200_000];
     for (number, (thread, call)) in (0..).zip(&calls) {
         if stops.contains(&number) {
             let there = capture.state_at(number).unwrap();
