@@ -128,6 +128,23 @@ fn threads_and_children_are_recorded_in_the_order_of_time() {
 }
 
 #[test]
+fn a_crowd_of_children_and_two_recordings_at_once_keep_apart() {
+    let dir = Dir::new("record");
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (for j in 1 2 3 4 5; do ls / >/dev/null & done; wait) & done; wait; echo all";
+    let crowd = dir.path().join("crowd");
+    let other = dir.path().join("other");
+    std::thread::scope(|scope| {
+        let many = scope.spawn(|| record(&crowd, &["-f"], &["bash", "-c", script]).ok());
+        let one = scope.spawn(|| record(&other, &[], &[&program("tests/trace/steps.c"), "3000"]).ok());
+        assert_eq!(many.join().unwrap().out, "all\n");
+        assert!(one.join().unwrap().out.starts_with("3000 steps"));
+    });
+    let (crowd, other) = (stats(&crowd), stats(&other));
+    assert!(crowd["closed"] == true && calls(&crowd, "malloc") > 5000, "{crowd:#}");
+    assert!(other["about"]["program"].as_str().unwrap().ends_with(" 3000") && other["unknown_frees"] == 0, "{other:#}");
+}
+
+#[test]
 fn samples_are_one_allocation_in_so_many_with_what_became_of_it() {
     let dir = Dir::new("record");
     let file = dir.path().join("recording");

@@ -10,6 +10,9 @@ use crate::hash::Map;
 use crate::{Error, zstd};
 use heapglass_event::record::{Kernel, Kind, Outcome, Record};
 
+/// Bits of an address within a page.
+const PAGE: u32 = 12;
+
 /// A chunk in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Live {
@@ -36,6 +39,8 @@ pub struct State {
     base: Vec<Chunk>,
     gone: Vec<bool>,
     base_chunks: usize,
+    /// Where in it each page begins and ends: to search all of it would be a cache miss for each halving.
+    pages: Map<(u32, u64), (usize, usize)>,
     /// What came since.
     live: Map<(u32, u64), Live>,
     owed: Map<(u32, u64), u32>,
@@ -104,7 +109,9 @@ impl State {
     }
 
     fn in_base(&self, place: (u32, u64)) -> Option<usize> {
-        let index = self.base.binary_search_by_key(&place, |chunk| (chunk.pid, chunk.pointer)).ok()?;
+        let &(start, end) = self.pages.get(&(place.0, place.1 >> PAGE))?;
+        let page = self.base.get(start..end)?;
+        let index = start + page.binary_search_by_key(&place.1, |chunk| chunk.pointer).ok()?;
         (!self.gone.get(index)?).then_some(index)
     }
 
@@ -248,6 +255,9 @@ impl State {
             }
             state.count_in(&last.live);
             state.base.push(last);
+        }
+        for (index, chunk) in state.base.iter().enumerate() {
+            state.pages.entry((chunk.pid, chunk.pointer >> PAGE)).or_insert((index, index)).1 = index + 1;
         }
         state.base_chunks = state.base.len();
         state.gone = vec![false; state.base.len()];
