@@ -31,6 +31,8 @@ pub struct Wishes {
     /// Not 0: a profile is wanted, with a sample for so many bytes on average, and this much of the stack with each.
     pub interval: u64,
     pub stack: u64,
+    /// Each call comes with who called.
+    pub callers: bool,
 }
 
 pub struct Feed {
@@ -46,11 +48,7 @@ unsafe impl Send for Feed {}
 unsafe impl Sync for Feed {}
 
 /// Who writes to a ring.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Thread {
-    pub pid: u32,
-    pub tid: u32,
-}
+pub use heapglass_capture::Thread;
 
 impl Feed {
     pub fn create(wishes: Wishes) -> Result<Feed, Failure> {
@@ -71,6 +69,7 @@ impl Feed {
         control.draw.store(wishes.draw, Relaxed);
         control.interval.store(wishes.interval, Relaxed);
         control.stack.store(wishes.stack, Relaxed);
+        control.callers.store(wishes.callers.into(), Relaxed);
         control.magic.store(MAGIC, Release);
         Ok(feed)
     }
@@ -207,13 +206,13 @@ pub fn lives(pid: u32) -> bool {
 
 /// The clock that the heap puts into its records.
 #[cfg(target_arch = "x86_64")]
-fn tick() -> u64 {
+pub fn tick() -> u64 {
     // SAFETY: reads a counter.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn tick() -> u64 {
+pub fn tick() -> u64 {
     0
 }
 

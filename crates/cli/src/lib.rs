@@ -5,6 +5,8 @@
 
 mod attach;
 mod bench;
+mod callers;
+mod capture;
 mod crash;
 mod explain;
 mod exports;
@@ -14,6 +16,7 @@ mod find;
 pub mod hand;
 mod heap;
 mod launch;
+mod play;
 mod profile;
 mod program;
 pub mod readers;
@@ -50,6 +53,9 @@ enum Command {
     Run(run::Run),
     Trace(Box<trace::Trace>),
     Explain(explain::Explain),
+    Play(play::Play),
+    Record(Box<capture::record::Record>),
+    Stats(Box<capture::stats::Stats>),
     Bench(Box<bench::Bench>),
     Profile(Box<profile::Profile>),
     Leaks(profile::leaks::Leaks),
@@ -58,7 +64,6 @@ enum Command {
     Export(profile::files::Export),
     Symbolize(profile::files::Symbolize),
     Map(heap::map::MapCommand),
-    #[command(visible_alias = "stats")]
     Ledger(heap::ledger::LedgerCommand),
     Serve(heap::serve::Serve),
     #[command(external_subcommand)]
@@ -86,6 +91,9 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.carry_out(),
         Command::Trace(trace) => trace.carry_out(),
         Command::Explain(explain) => explain.carry_out(),
+        Command::Play(play) => play.carry_out(),
+        Command::Record(record) => record.carry_out(),
+        Command::Stats(stats) => stats.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Profile(profile) => profile.carry_out(),
         Command::Leaks(leaks) => leaks.carry_out(),

@@ -63,6 +63,8 @@ pub struct Control {
     /// Calls of threads that found no ring.
     pub unheard: AtomicU64,
     pub lock: RobustLock,
+    /// 1: each call is told with its callers.
+    pub callers: AtomicU32,
     /// Not 0: what is told is a profile, and this many bytes lie between two of its samples on average.
     pub interval: AtomicU64,
     /// Bytes of stack that come with a sample, at most.

@@ -159,9 +159,9 @@ impl Profile {
         let wishes = Wishes {
             follows: self.follow_forks,
             lossy: self.lossy,
-            draw: 0,
             interval: self.interval,
             stack: self.stack,
+            ..Wishes::default()
         };
         let ears = Ears::new(self.interval);
         let words = std::mem::take(&mut self.words);
