@@ -61,6 +61,12 @@ pub fn quickly(request: usize) -> Option<Allocated> {
 #[cold]
 #[inline(never)]
 fn malloc_slowest(request: usize, call: u32) -> *mut u8 {
+    if profile::is_on() && is_medium(request) {
+        let user = profile::take_medium(request);
+        if !user.is_null() {
+            return user;
+        }
+    }
     let call = Call::from_number(call).unwrap_or(Call::Malloc);
     match allocate_told(request, call, [request, 0]) {
         Some(fresh) => fresh.user,

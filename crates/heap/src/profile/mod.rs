@@ -24,6 +24,7 @@
 mod sampler;
 mod told;
 
+use crate::arch;
 use crate::cache::{self, PARKED, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
 use crate::decay;
@@ -95,6 +96,26 @@ fn note_allocated(user: usize, request: usize, call: Call, from_cache: bool) {
     };
     if is_due {
         sample(user, request, call);
+    }
+}
+
+/// As `cache::take_medium_from` where a profile has taken its limit away: null where the next sample is due, or there is nothing.
+#[inline(never)]
+pub fn take_medium(request: usize) -> *mut u8 {
+    let head = arch::word();
+    // SAFETY: the thread's own head, and where it isn't one that refuses, the thread's record; its limit is what it would be
+    // without a profile, for the moment.
+    unsafe {
+        if (*head).limit != SMALL_LIMIT - 1 || (*(*head).thread).profiler.is_due_within(2 * request) {
+            return core::ptr::null_mut();
+        }
+        (*head).limit = SMALL_LIMIT;
+        let user = cache::take_medium_from(head, request);
+        (*head).limit = SMALL_LIMIT - 1;
+        if !user.is_null() {
+            (*(*head).thread).profiler.count(Chunk::from_user(user as usize).size());
+        }
+        user
     }
 }
 

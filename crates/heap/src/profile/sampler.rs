@@ -102,6 +102,12 @@ impl Sampler {
         true
     }
 
+    /// Could a chunk of up to so many bytes be one?
+    #[inline]
+    pub fn is_due_within(&self, bytes: usize) -> bool {
+        self.bytes < bytes as u64
+    }
+
     /// As `count` for each chunk of a class, all of `size` bytes and cached: hits are marked.
     pub fn mark_some(&mut self, size: usize, users: &[usize]) {
         let (size, total) = (size as u64, users.len() as u64 * size as u64);
