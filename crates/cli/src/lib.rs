@@ -54,6 +54,7 @@ enum Command {
     #[command(visible_alias = "stats")]
     Ledger(heap::ledger::LedgerCommand),
     Serve(heap::serve::Serve),
+    Watch(heap::watch::Watch),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
@@ -83,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Map(map) => map.carry_out(),
         Command::Ledger(ledger) => ledger.carry_out(),
         Command::Serve(serve) => serve.carry_out(),
+        Command::Watch(watch) => watch.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

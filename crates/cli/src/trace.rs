@@ -211,14 +211,14 @@ fn observe_running<L: Listener>(pid: i32, wishes: Wishes, listener: L) -> Result
 }
 
 /// The thread that reads, and what it reads from.
-struct Reading<L> {
-    feed: Arc<Feed>,
+pub struct Reading<L> {
+    pub feed: Arc<Feed>,
     has_ended: Arc<AtomicBool>,
     thread: JoinHandle<L>,
 }
 
 impl<L: Listener> Reading<L> {
-    fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
+    pub fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
         let feed = Arc::new(Feed::create(wishes)?);
         let has_ended = Arc::new(AtomicBool::new(false));
         let (said, ready) = mpsc::channel();
@@ -238,7 +238,7 @@ impl<L: Listener> Reading<L> {
     }
 
     /// Nobody will tell anything more: reads what there is.
-    fn end(self) -> Result<L, Failure> {
+    pub fn end(self) -> Result<L, Failure> {
         self.has_ended.store(true, Release);
         self.thread.join().map_err(|_| Failure::ours("the reader failed"))
     }

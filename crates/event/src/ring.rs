@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 /// First word of the file: "HGEVENT\0" read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HGEVENT\0");
 /// Raised whenever the file's form changes; records have a version of their own.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 pub const RINGS: usize = 1024;
 /// Records in a ring.
@@ -63,6 +63,10 @@ pub struct Control {
     /// Calls of threads that found no ring.
     pub unheard: AtomicU64,
     pub lock: RobustLock,
+    /// 1: calls wait before they begin, until this is 0 again or the reader gives one leave.
+    pub holds: AtomicU32,
+    /// Calls that may begin nevertheless; each takes one.
+    pub leaves: AtomicU32,
 }
 
 /// Room for the reader's lock, which only its C library understands.
@@ -138,6 +142,14 @@ impl Control {
         // SAFETY: a word of this page, at a multiple of 4; the kernel and the reader's C library write it whole.
         let word = unsafe { &*(core::ptr::from_ref(self).byte_add(at).cast::<AtomicU32>()) };
         self.off.load(Relaxed) != 0 || word.load(Relaxed) & OWNER_DIED != 0
+    }
+}
+
+impl Control {
+    /// May the calling thread begin a call? Where calls are held back, this takes a leave.
+    pub fn may_begin(&self) -> bool {
+        let take = |left: u32| left.checked_sub(1);
+        self.holds.load(Relaxed) == 0 || self.leaves.fetch_update(Acquire, Relaxed, take).is_ok()
     }
 }
 

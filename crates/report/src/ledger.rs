@@ -215,8 +215,20 @@ fn row_of(size: u64) -> usize {
 /// Times that an arena which changed meanwhile is read again.
 const TRIES: usize = 3;
 
+/// What comes by while a ledger is made.
+pub enum Seen<'a> {
+    /// An arena begins; perhaps once more, since it changed under our hands. Then what was seen of it is void.
+    Arena(&'a Arena),
+    Chunk(&'a Chunk),
+}
+
 /// Reads all of it.
 pub fn of(target: &Target) -> Result<Ledger> {
+    of_seeing(target, &mut |_| {})
+}
+
+/// As `of`, for who wants the chunks of the same reading too.
+pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
     let memory = &*target.memory;
     let records = Records::read(target)?;
     let mut ledger = Ledger {
@@ -235,7 +247,7 @@ pub fn of(target: &Target) -> Result<Ledger> {
     };
     let mut ours = Ours::default();
     for arena in &records.arenas {
-        let part = arena_part(target, arena, &records, &mut ledger, &mut ours)?;
+        let part = arena_part(target, arena, &records, (&mut ledger, &mut ours), see)?;
         ledger.arenas.push(part);
     }
     for mapped in &records.mapped {
@@ -321,15 +333,19 @@ fn arena_part(
     target: &Target,
     arena: &Arena,
     records: &Records,
-    ledger: &mut Ledger,
-    ours: &mut Ours,
+    (ledger, ours): (&mut Ledger, &mut Ours),
+    see: &mut dyn FnMut(Seen),
 ) -> Result<ArenaPart> {
     let mut arena = arena.clone();
     let mut tries = 1;
     loop {
         let holders = Holders::read(target, records)?;
         let mut tally = Tally::new(target, &arena)?;
-        let walked = walk::arena(target, &arena, &holders, &mut |chunk| tally.see(chunk))?;
+        see(Seen::Arena(&arena));
+        let walked = walk::arena(target, &arena, &holders, &mut |chunk| {
+            tally.see(chunk);
+            see(Seen::Chunk(chunk));
+        })?;
         if !walked.steady && target.memory.runs() && tries < TRIES {
             tries += 1;
             arena = heapglass_inspect::records::arena(&*target.memory, &target.layout, arena.index, arena.at)?;

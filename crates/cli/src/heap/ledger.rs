@@ -269,8 +269,13 @@ fn pins(text: &mut String, ledger: &Ledger) {
     }
 }
 
+/// The lines' keys and names, and whose they are, in their order.
+pub fn lines() -> Vec<Value> {
+    LINES.into_iter().map(|line| json!([line.key(), line.name(), line.is_ours()])).collect()
+}
+
 /// Would malloc_trim help?
-fn advice(ledger: &Ledger) -> String {
+pub fn advice(ledger: &Ledger) -> String {
     let (gain, total) = (ledger.trimmable(), ledger.resident());
     let parts = [
         (ledger.pins.trim.inside, "pages inside free chunks"),
