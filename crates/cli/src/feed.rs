@@ -43,11 +43,7 @@ unsafe impl Send for Feed {}
 unsafe impl Sync for Feed {}
 
 /// Who writes to a ring.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Thread {
-    pub pid: u32,
-    pub tid: u32,
-}
+pub use heapglass_capture::Thread;
 
 impl Feed {
     pub fn create(wishes: Wishes) -> Result<Feed, Failure> {
@@ -213,13 +209,13 @@ pub fn lives(pid: u32) -> bool {
 
 /// The clock that the heap puts into its records.
 #[cfg(target_arch = "x86_64")]
-fn tick() -> u64 {
+pub fn tick() -> u64 {
     // SAFETY: reads a counter.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn tick() -> u64 {
+pub fn tick() -> u64 {
     0
 }
 

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bench;
+mod capture;
 mod crash;
 mod explain;
 mod exports;
@@ -49,9 +50,10 @@ enum Command {
     Run(run::Run),
     Trace(Box<trace::Trace>),
     Explain(explain::Explain),
+    Record(Box<capture::record::Record>),
+    Stats(Box<capture::stats::Stats>),
     Bench(Box<bench::Bench>),
     Map(heap::map::MapCommand),
-    #[command(visible_alias = "stats")]
     Ledger(heap::ledger::LedgerCommand),
     Serve(heap::serve::Serve),
     Watch(heap::watch::Watch),
@@ -80,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.carry_out(),
         Command::Trace(trace) => trace.carry_out(),
         Command::Explain(explain) => explain.carry_out(),
+        Command::Record(record) => record.carry_out(),
+        Command::Stats(stats) => stats.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Map(map) => map.carry_out(),
         Command::Ledger(ledger) => ledger.carry_out(),

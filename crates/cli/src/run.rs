@@ -9,7 +9,7 @@
 //! | `LD_PRELOAD` | `ENTRY` or `ENTRY:what was there before` | always |
 //! | `HEAPGLASS` | what was there before, and `park:0,report:FILE` | with `--explain-crash` |
 //! | `HEAPGLASS` | what was there before, and `stats:FILE` | with `--stats` |
-//! | `HEAPGLASS` | what was there before, and `events:FILE` | by `heapglass trace` and `explain` |
+//! | `HEAPGLASS` | what was there before, and `events:FILE` | by `heapglass trace`, `record` and `explain` |
 //! | `HEAPGLASS_PRELOADED` | `ENTRY`, byte for byte | without `-f` |
 //!
 //! ENTRY is the absolute path of the library, without spaces and colons; FILE is the absolute path of a file of at least
@@ -27,10 +27,11 @@
 //! last, so it wins over one that the caller has set.
 
 use crate::failure::Failure;
+use crate::capture::record;
 use crate::{crash, find, program, script, stats, supervise};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Run a program on Heapglass
@@ -47,6 +48,14 @@ pub struct Run {
     /// If the heap stops PROGRAM, or a guarded sample faults, tell on standard error who called and what lies around
     #[arg(long)]
     explain_crash: bool,
+
+    /// Keep every call, with its steps, in a file: as `heapglass record`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stats", "explain_crash"])]
+    record: Option<PathBuf>,
+
+    /// With --record: one that is there already is overwritten
+    #[arg(long, requires = "record")]
+    force: bool,
 
     /// Children too; also what PROGRAM itself becomes by exec
     #[arg(short, long)]
@@ -69,10 +78,13 @@ that belongs to this command.";
 
 impl Run {
     pub fn plain(words: Vec<OsString>) -> Run {
-        Run { stats: false, explain_crash: false, follow_forks: false, words }
+        Run { stats: false, explain_crash: false, record: None, force: false, follow_forks: false, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        if let Some(file) = self.record {
+            return record::Record::into_file(file, self.force, self.follow_forks, self.words).carry_out();
+        }
         let name = self.words[0].clone();
         let library = find::library()?;
         let start = script::follow(self.words)?;

@@ -429,7 +429,8 @@ impl Scribe {
     }
 }
 
-fn how(ended: &supervise::Ended) -> String {
+/// A program's end in a word or two.
+pub fn how(ended: &supervise::Ended) -> String {
     match ended.how {
         supervise::How::Exited(code) => format!("exited with {code}"),
         supervise::How::Killed(number) => match nix::sys::signal::Signal::try_from(number) {

@@ -133,20 +133,13 @@ impl Filter {
 
 /// What was asked for; of a free, what came back.
 pub fn requested(call: &Call) -> Option<u64> {
-    use Function::*;
-    let [a, b] = call.arguments;
-    match call.function? {
-        Malloc => Some(a),
-        New | NewArray => Some(if b == 0 { a } else { b }),
-        Calloc => a.checked_mul(b),
-        Realloc | Memalign | AlignedAlloc | PosixMemalign | Valloc | Pvalloc => Some(b),
-        FreeSized | FreeAlignedSized | DeleteSized | DeleteArraySized => Some(b),
-        Free | Cfree | Delete | DeleteArray => {
-            let proven = call.of(Kind::Proven).next().map(|step| step.b);
-            proven.or_else(|| call.of(Kind::Put).last().map(|step| step.a))
-        }
-        Trim | ThreadEnd => None,
+    if let Some(size) = call.requested() {
+        return Some(size);
     }
+    let is_free = call.function.is_some_and(|function| function.frees());
+    let proven = || call.of(Kind::Proven).next().map(|step| step.b);
+    let put = || call.of(Kind::Put).last().map(|step| step.a);
+    if is_free { proven().or_else(put) } else { None }
 }
 
 #[cfg(test)]

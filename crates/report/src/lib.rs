@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod calls;
+pub use heapglass_capture::calls;
 pub mod explain;
 pub mod filter;
 pub mod ledger;
@@ -22,4 +22,5 @@ pub mod picture;
 pub mod pins;
 pub mod resident;
 pub mod summary;
+pub mod tally;
 pub mod text;

@@ -16,17 +16,17 @@ pub struct Summary {
 }
 
 #[derive(Default)]
-struct Row {
-    calls: u64,
-    ticks: u64,
+pub struct Row {
+    pub calls: u64,
+    pub ticks: u64,
 }
 
 #[derive(Default)]
-struct KernelRow {
-    calls: u64,
-    refused: u64,
-    gained: u64,
-    lost: u64,
+pub struct KernelRow {
+    pub calls: u64,
+    pub refused: u64,
+    pub gained: u64,
+    pub lost: u64,
 }
 
 impl Summary {
@@ -68,6 +68,14 @@ impl Summary {
             text.text(", ").grouped(row.calls).text(" ").text(name);
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = (Path, &Row)> {
+        self.paths.iter().map(|(path, row)| (*path, row))
+    }
+
+    pub fn kernel(&self) -> impl Iterator<Item = (&'static str, &KernelRow)> {
+        self.kernel.iter().map(|(name, row)| (*name, row))
     }
 
     pub fn table(&self, clock: &Clock) -> String {

@@ -1,4 +1,4 @@
-//! `heapglass ledger` (or `stats`): where the resident memory went.
+//! `heapglass ledger` (or `stats PID`): where the resident memory went.
 
 use super::text::{grouped, percent, plural, size};
 use super::{Subject, Whose, launch, map, notes, said, title};
@@ -39,6 +39,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 const PINS: usize = 8;
 
 impl LedgerCommand {
+    pub fn of(whose: Whose, json: bool) -> LedgerCommand {
+        LedgerCommand { whose, watch: None, json }
+    }
+
     pub fn carry_out(&self) -> Result<ExitCode, Failure> {
         let subject = match self.whose.subject() {
             Subject::Program(words) => {

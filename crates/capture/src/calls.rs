@@ -2,6 +2,13 @@
 
 use heapglass_event::record::{Call as Function, Kind, Record};
 
+/// The kernel's numbers of a thread and its process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Thread {
+    pub pid: u32,
+    pub tid: u32,
+}
+
 /// One call of the program's, with the records of its steps.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
@@ -17,6 +24,17 @@ pub struct Call {
     /// It never returned: the process ended in it.
     pub unfinished: bool,
     pub steps: Vec<Record>,
+}
+
+impl Call {
+    /// Takes over another's content, and keeps its own room for it.
+    pub fn copy_from(&mut self, other: &Call) {
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.clear();
+        steps.extend_from_slice(&other.steps);
+        let Call { function, arguments, began, ended, result, bytes, failed, unfinished, .. } = *other;
+        *self = Call { function, arguments, began, ended, result, bytes, failed, unfinished, steps };
+    }
 }
 
 /// What a collector hands out.
@@ -62,6 +80,11 @@ impl Collector {
         }
     }
 
+    /// When the call under way began; `None` between calls.
+    pub fn under_way(&self) -> Option<u64> {
+        self.is_in_call.then_some(self.call.began)
+    }
+
     /// Hands out the call that was under way when the process, or the thread, ended.
     pub fn end_unfinished(&mut self, see: &mut impl FnMut(Found)) {
         if std::mem::take(&mut self.is_in_call) {
@@ -72,6 +95,39 @@ impl Collector {
 }
 
 impl Call {
+    /// What was asked for, of a sized free what the program says of it.
+    pub fn requested(&self) -> Option<u64> {
+        use Function::*;
+        let [a, b] = self.arguments;
+        match self.function? {
+            Malloc => Some(a),
+            New | NewArray => Some(if b == 0 { a } else { b }),
+            Calloc => a.checked_mul(b),
+            Realloc | Memalign | AlignedAlloc | PosixMemalign | Valloc | Pvalloc => Some(b),
+            FreeSized | FreeAlignedSized | DeleteSized | DeleteArraySized => Some(b),
+            Free | Cfree | Delete | DeleteArray | Trim | ThreadEnd => None,
+        }
+    }
+
+    /// The pointer that the program no longer has once the call returned: null where there is none.
+    pub fn gives_up(&self) -> u64 {
+        let [pointer, size] = self.arguments;
+        match self.function {
+            Some(function) if function.frees() => pointer,
+            // One that fails leaves it, but for a size of nothing, which frees.
+            Some(Function::Realloc) if !self.unfinished && (!self.failed || size == 0) => pointer,
+            _ => 0,
+        }
+    }
+
+    /// The pointer that the program has from then on: null where there is none.
+    pub fn hands_out(&self) -> u64 {
+        match self.function {
+            Some(function) if !function.gives_back() && !self.failed && !self.unfinished => self.result,
+            _ => 0,
+        }
+    }
+
     /// The records of a kind, in their order.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Record> {
         self.steps.iter().filter(move |step| step.is(kind))

@@ -1,0 +1,266 @@
+//! `heapglass record`: every call of a program, with its steps, kept in a file.
+//!
+//! The file is written by the thread that reads what the program tells. It blocks all signals, so that a file that may not grow
+//! any more (SIGXFSZ) is an error of a write like any other.
+
+use crate::failure::Failure;
+use crate::feed::{self, Feed, Thread, Wishes};
+use crate::stats::grouped;
+use crate::trace::{self, Listener, observe};
+use heapglass_capture::calls::{Call, Collector, Found};
+use heapglass_capture::{About, Order, State, Writer};
+use heapglass_event::record as event;
+use nix::sys::signal::SigSet;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Keep every call of a program in a file
+///
+/// Runs PROGRAM on Heapglass and keeps each call of malloc and its kin, with all that `heapglass trace` and `explain` would tell of it, in
+/// a file that other commands read: `heapglass stats FILE`, `heapglass explain FILE --at N`. The program waits where this command can't
+/// keep up. It goes on if the disk is full or this command is killed; what was kept by then can be read.
+#[derive(clap::Args)]
+#[command(after_help = "Exit status: PROGRAM's own, as with `heapglass run`.")]
+pub struct Record {
+    /// The file; heapglass.PROGRAM.PID.hg in the current directory where none is named
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// One that is there already is overwritten
+    #[arg(long)]
+    force: bool,
+
+    /// Children too; also what PROGRAM itself becomes by exec
+    #[arg(short, long)]
+    follow_forks: bool,
+
+    /// Keep only one allocation in about N, and what becomes of it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    interval: u64,
+
+    /// The program, found as a shell finds it, and its arguments
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+    words: Vec<OsString>,
+}
+
+impl Record {
+    pub fn into_file(file: PathBuf, force: bool, follow_forks: bool, words: Vec<OsString>) -> Record {
+        Record { output: Some(file), force, follow_forks, interval: 1, words }
+    }
+
+    pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        let path = self.output.clone().unwrap_or_else(|| default_name(&self.words[0]));
+        let refused = |e: io::Error| {
+            Failure::ours(match e.kind() {
+                io::ErrorKind::AlreadyExists => format!("{}: is there already; --force overwrites it", path.display()),
+                _ => format!("{}: {e}", path.display()),
+            })
+        };
+        let is_new = !path.exists();
+        let file = create(&path, self.force).map_err(refused)?;
+        let about = self.about();
+        let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
+        let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
+        let recorder = Recorder::new(writer, self.interval);
+        let (ended, mut recorder) = match observe(self.words, wishes, None, recorder) {
+            Ok(observed) => observed,
+            Err(failure) => {
+                // Nothing ran, so there is nothing that a file should be there for.
+                if is_new {
+                    let _ = std::fs::remove_file(&path);
+                }
+                return Err(failure);
+            }
+        };
+        let mut end = About::default();
+        end.put("ended", trace::how(&ended));
+        end.put("dropped", recorder.lost.to_string());
+        let closed = undisturbed(|| recorder.finish(&end));
+        recorder.say(&path, closed);
+        Ok(ended.pass_on())
+    }
+
+    fn about(&self) -> About {
+        let mut about = About::default();
+        let words: Vec<String> = self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        about.put("program", words.join(" "));
+        about.put("heapglass", env!("CARGO_PKG_VERSION"));
+        about.put("machine", std::env::consts::ARCH);
+        about.put("interval", self.interval.to_string());
+        about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
+        about
+    }
+}
+
+fn default_name(program: &OsString) -> PathBuf {
+    let name = Path::new(program).file_name().unwrap_or(program);
+    let mut file = OsString::from("heapglass.");
+    file.push(name);
+    file.push(format!(".{}.hg", std::process::id()));
+    file.into()
+}
+
+/// Its owner's alone: it tells what a program did, and where things lie in it.
+fn create(path: &Path, force: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    match path.metadata() {
+        // A device, say.
+        Ok(known) if !known.is_file() => {}
+        _ if force => drop(options.create(true).truncate(true)),
+        _ => drop(options.create_new(true)),
+    }
+    options.open(path)
+}
+
+/// Does something in a thread that no signal reaches: one that stays pending goes with it.
+fn undisturbed<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let alone = || SigSet::all().thread_block().map_err(io::Error::from).and_then(|()| work());
+    let done = std::thread::scope(|scope| scope.spawn(alone).join());
+    done.unwrap_or_else(|_| Err(io::Error::other("the writer failed")))
+}
+
+/// Takes in what a program tells, and writes it down.
+struct Recorder {
+    rings: HashMap<usize, (Thread, Collector)>,
+    order: Order,
+    writer: Writer,
+    sampler: Sampler,
+    fault: Option<io::Error>,
+    was_taken: bool,
+    lost: u64,
+}
+
+/// One allocation in so many, at distances that no program's rhythm meets.
+struct Sampler {
+    every: u64,
+    left: u64,
+    random: u64,
+}
+
+impl Sampler {
+    fn wants(&mut self, state: &State, thread: Thread, call: &Call) -> bool {
+        if self.every == 1 {
+            return true;
+        }
+        let before = call.gives_up();
+        if before != 0 && state.get(thread.pid, before).is_some() {
+            return true;
+        }
+        if call.hands_out() == 0 {
+            return false;
+        }
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        // Knuth's multiplier; the high bits are the good ones.
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.left = 1 + (self.random >> 33) % (2 * self.every - 1);
+        true
+    }
+}
+
+impl Recorder {
+    fn new(writer: Writer, every: u64) -> Recorder {
+        Recorder {
+            rings: HashMap::new(),
+            order: Order::default(),
+            writer,
+            sampler: Sampler { every, left: every, random: every },
+            fault: None,
+            was_taken: false,
+            lost: 0,
+        }
+    }
+
+    fn hold(order: &mut Order, thread: Thread, found: Found) {
+        match found {
+            Found::Call(call) => order.hold(thread, call),
+            Found::Outside(record) => order.hold(thread, &outside(record)),
+        }
+    }
+
+    fn write(writer: &mut Writer, sampler: &mut Sampler, fault: &mut Option<io::Error>, thread: Thread, call: &mut Call) {
+        if fault.is_none() && sampler.wants(writer.state(), thread, call) {
+            *fault = writer.add(thread, call).err();
+        }
+    }
+
+    fn finish(&mut self, about: &About) -> io::Result<u64> {
+        let Recorder { rings, order, writer, sampler, fault, .. } = self;
+        for (thread, collector) in rings.values_mut() {
+            collector.end_unfinished(&mut |found| Recorder::hold(order, *thread, found));
+        }
+        order.finish(|thread, call| Recorder::write(writer, sampler, fault, thread, call));
+        if fault.is_none() {
+            *fault = writer.pause(feed::tick()).err();
+        }
+        writer.finish(about)
+    }
+
+    fn say(&self, path: &Path, closed: io::Result<u64>) {
+        let path = path.display();
+        let calls = grouped(self.writer.state().calls);
+        match (&self.fault, &closed) {
+            (Some(error), _) | (None, Err(error)) => eprintln!(
+                "heapglass: {path}: {error}: the recording ends early, after {calls} calls; the program went on without it"
+            ),
+            (None, &Ok(bytes)) => eprintln!(
+                "heapglass: {path}: {calls} calls in {} bytes; `heapglass stats {path}` tells of them",
+                grouped(bytes)
+            ),
+        }
+        if self.lost > 0 {
+            eprintln!("heapglass: {} events were dropped", grouped(self.lost));
+        }
+        if !self.was_taken {
+            eprintln!(
+                "heapglass: nothing was recorded: the program never allocated through the library; it brings an allocator of \
+                 its own, or became another program by exec (then use -f)"
+            );
+        }
+    }
+}
+
+/// What was told outside of any call, as a call that nobody made.
+fn outside(record: event::Record) -> Call {
+    let now = feed::tick();
+    Call { began: now, ended: now, steps: vec![record], ..Call::default() }
+}
+
+impl Listener for Recorder {
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[event::Record]) {
+        let Recorder { rings, order, .. } = self;
+        let (known, collector) = rings.entry(ring).or_insert_with(|| (thread, Collector::default()));
+        *known = thread;
+        for record in records {
+            collector.take(*record, |found| Recorder::hold(order, thread, found));
+        }
+    }
+
+    fn leave(&mut self, ring: usize) {
+        let Recorder { rings, order, .. } = self;
+        if let Some((thread, mut collector)) = rings.remove(&ring) {
+            collector.end_unfinished(&mut |found| Recorder::hold(order, thread, found));
+        }
+    }
+
+    fn pause(&mut self, feed: &Feed) -> bool {
+        let Recorder { rings, order, writer, sampler, fault, .. } = self;
+        self.was_taken = feed.was_taken();
+        self.lost = feed.lost();
+        let now = feed::tick();
+        let under_way = rings.values().filter_map(|(_, collector)| collector.under_way()).min();
+        order.round(now, under_way, |thread, call| Recorder::write(writer, sampler, fault, thread, call));
+        if fault.is_none() {
+            *fault = writer.pause(now).err();
+        }
+        fault.is_none()
+    }
+}
