@@ -4,7 +4,7 @@
 mod browser;
 
 use browser::Browser;
-use heapglass_tests::cli::heapglass;
+use heapglass_tests::cli::{Dir, heapglass};
 use heapglass_tests::held::Held;
 use heapglass_tests::{Door, compile, have, on_heapglass, run};
 use serde_json::{Value, json};
@@ -18,10 +18,14 @@ struct Watch {
 }
 
 impl Watch {
-    #[track_caller]
     fn start(words: &[&str]) -> Watch {
+        Watch::start_as("watch", words)
+    }
+
+    #[track_caller]
+    fn start_as(name: &str, words: &[&str]) -> Watch {
         let mut command = heapglass();
-        command.args(["watch", "-n"]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args([name, "-n"]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
@@ -46,9 +50,14 @@ const HEIGHT: u32 = 1100;
 
 /// A browser on the page, with a first picture.
 fn shown(watch: &Watch) -> Browser {
+    shown_with(watch, 3)
+}
+
+/// As `shown`, where the ledger has more than so many lines.
+fn shown_with(watch: &Watch, lines: usize) -> Browser {
     let mut browser = Browser::start(WIDTH, HEIGHT);
     browser.open(&watch.address);
-    browser.wait_for("document.querySelectorAll('#ledger-rows tr').length > 3");
+    browser.wait_for(&format!("document.querySelectorAll('#ledger-rows tr').length > {lines}"));
     browser
 }
 
@@ -348,4 +357,81 @@ fn it_is_told_only_to_who_knows_its_address() {
     // The same figures are there for machines.
     assert_eq!(status(&asked("GET /metrics", place)), "200");
     assert_eq!(status(&asked(&format!("GET /stats.json?token={token}"), place)), "200");
+}
+
+/// Calls of which each is known: twenty thousand mallocs of 64 bytes, each freed at once, behind the C library's own.
+#[test]
+fn a_recording_is_shown_at_any_of_its_calls_and_back() {
+    if !have("chromium") {
+        return;
+    }
+    let program = compile("tests/tests/watch/calls.c", Door::Preload, &[]);
+    let dir = Dir::new("recording");
+    let file = dir.path().join("calls.hg");
+    let mut record = heapglass();
+    let ran = run(record.args(["record", "-o"]).arg(&file).arg(&program).arg("20000").env("HEAPGLASS", "guard:0"));
+    assert_eq!(ran.code, Some(7), "{ran:#?}");
+    let stats = told(&["stats", file.to_str().unwrap(), "--json"]);
+    let watch = Watch::start_as("view", &[file.to_str().unwrap()]);
+    let mut browser = shown_with(&watch, 0);
+    browser.wait_for("+document.body.dataset.calls > 0");
+    // At its end the figures are those of `stats`.
+    let calls = number(browser.value("document.body.dataset.calls").as_str().unwrap());
+    assert!(calls >= 40_000, "{calls}");
+    let cell = |browser: &mut Browser, line: &str, column: usize| -> u64 {
+        let text = browser.value(&format!(
+            "(row => row === null ? '0' : row.cells[{column}].innerText)(document.querySelector('[data-line={line}]'))"
+        ));
+        number(text.as_str().unwrap())
+    };
+    let sum = |browser: &mut Browser| {
+        ["in_use", "rounding", "headers"].map(|line| cell(browser, line, 2)).iter().sum::<u64>()
+    };
+    assert_eq!(json!(sum(&mut browser)), stats["end"]["bytes"], "{stats}");
+    assert_eq!(json!(cell(&mut browser, "in_use", 1)), stats["end"]["chunks"], "{stats}");
+    // One call back is the last free undone, and forth again it is done.
+    let free = "[...document.querySelectorAll('#events li')].map(one => one.innerText)";
+    let go = |browser: &mut Browser, call: u64| {
+        browser.value(&format!(
+            "(() => {{ const one = document.querySelector('#rewind'); one.value = {call}; one.dispatchEvent(new Event('input')); }})()"
+        ));
+        browser.wait_for(&format!(
+            "heapglass.heap.head.calls === {call} && document.querySelector('#events li:last-child').value === {call}"
+        ));
+    };
+    browser.wait_for(&format!("document.querySelector('#events li:last-child').value === {calls}"));
+    let lines = browser.value(free);
+    let last = lines.as_array().unwrap().iter().rposition(|line| line.as_str().unwrap().starts_with("free(")).unwrap();
+    let freed = calls - (lines.as_array().unwrap().len() - 1 - last) as u64;
+    go(&mut browser, freed);
+    let after = sum(&mut browser);
+    browser.click("#back");
+    browser.wait_for(&format!("heapglass.heap.head.calls === {}", freed - 1));
+    assert_eq!(sum(&mut browser), after + 80);
+    let request = cell(&mut browser, "in_use", 2);
+    browser.click("#forth");
+    browser.wait_for(&format!("heapglass.heap.head.calls === {freed}"));
+    assert_eq!((sum(&mut browser), cell(&mut browser, "in_use", 2)), (after, request - 64));
+    // The chunk of that call, by a click on its line, with what was asked for and by whom.
+    browser.click("#back");
+    browser.wait_for(&format!("heapglass.heap.head.calls === {}", freed - 1));
+    browser.wait_for(&format!("document.querySelector('#events li:last-child').value === {}", freed - 1));
+    let line = browser.text("#events li:last-child");
+    assert!(line.starts_with("malloc(64)"), "{line}");
+    let pointer = u64::from_str_radix(line.split("0x").nth(1).unwrap().split_whitespace().next().unwrap(), 16).unwrap();
+    browser.value(&format!("document.querySelector('#address').value = '{pointer:#x}'"));
+    browser.click("#go button");
+    browser.wait_for("document.querySelector('#chunk dd') !== null");
+    let chunk = browser.text("#chunk");
+    assert!(chunk.contains("64 bytes") && chunk.contains("80 bytes") && chunk.contains("malloc(64)"), "{chunk}");
+    // A mark colours what comes after it, whichever way one gets there.
+    go(&mut browser, 30_000);
+    browser.click("#mark");
+    let marked = "heapglass.heap.parts.reduce((sum, part) => sum + (part.marks === null ? 0 : part.marks.filter(mark => mark > 0).length), 0)";
+    go(&mut browser, freed - 1);
+    assert!(browser.value(marked).as_u64().unwrap() >= 1);
+    go(&mut browser, 29_999);
+    assert_eq!(browser.value(marked), json!(0));
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    browser.screenshot("recording.png");
 }

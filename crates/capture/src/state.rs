@@ -289,7 +289,10 @@ mod tests {
         let mut state = State::default();
         for number in 0..1000u64 {
             let thread = if number % 3 == 0 { ONE } else { OTHER };
-            state.apply(thread, &call(Function::Malloc, [number % 40, 0], 0x7fff_0000_1010 + number * 4096 + number % 2));
+            state.apply(
+                thread,
+                &call(Function::Malloc, [number % 40, 0], 0x7fff_0000_1010 + number * 4096 + number % 2),
+            );
         }
         state.apply(ONE, &call(Function::Malloc, [1, 0], 0x7fff_0000_1010));
         let back = State::unpack(&state.pack()).unwrap();

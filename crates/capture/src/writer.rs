@@ -101,8 +101,7 @@ impl Writer {
         if self.state.bytes > self.peak_bytes {
             (self.peak_bytes, self.peak_call) = (self.state.bytes, self.state.calls);
         }
-        let is_full =
-            self.packer.calls >= CALLS || self.packer.records >= RECORDS || self.packer.length() >= BYTES;
+        let is_full = self.packer.calls >= CALLS || self.packer.records >= RECORDS || self.packer.length() >= BYTES;
         if is_full { self.flush() } else { Ok(()) }
     }
 

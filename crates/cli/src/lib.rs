@@ -57,6 +57,7 @@ enum Command {
     Ledger(heap::ledger::LedgerCommand),
     Serve(heap::serve::Serve),
     Watch(heap::watch::Watch),
+    View(heap::watch::view::View),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
@@ -89,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Ledger(ledger) => ledger.carry_out(),
         Command::Serve(serve) => serve.carry_out(),
         Command::Watch(watch) => watch.carry_out(),
+        Command::View(view) => view.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

@@ -26,8 +26,8 @@
 //! are then given the same FILE, the first to take it counts there; the others count privately. A `stats:` of ours comes
 //! last, so it wins over one that the caller has set.
 
-use crate::failure::Failure;
 use crate::capture::record;
+use crate::failure::Failure;
 use crate::{crash, find, program, script, stats, supervise};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;

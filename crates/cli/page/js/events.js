@@ -8,19 +8,22 @@ export class EventList {
         this.said = element("events-said");
         this.last = -1;
         this.shown = "";
+        /** The moment of a recording. */
+        this.at = null;
         this.go = go;
         this.filter.addEventListener("change", () => void this.refresh());
     }
     /** Asks for the last lines, if there is anything new. */
-    async update(calls) {
+    async update(calls, at = null) {
         if (calls !== this.last) {
             this.last = calls;
+            this.at = at;
             await this.refresh();
         }
     }
     async refresh() {
         const filter = encodeURIComponent(this.filter.value.trim());
-        const events = await get(`events?e=${filter}`);
+        const events = await get(`events?e=${filter}${this.at === null ? "" : `&at=${this.at}`}`);
         const isRefused = "refused" in events;
         this.filter.setCustomValidity(isRefused ? events.refused : "");
         if (isRefused) {
@@ -34,9 +37,11 @@ export class EventList {
         const { lines } = events;
         const first = lines.length > 0 ? `, of which ${grouped(lines.length)} are shown` : "";
         const lost = events.lost > 0 ? `, ${grouped(events.lost)} dropped` : "";
-        this.said.textContent = events.calls === 0
-            ? "No call was heard of."
-            : `${grouped(events.calls)} calls${lost}; kept from number ${grouped(events.kept_from)} on${first}.`;
+        this.said.textContent = this.at !== null
+            ? `Up to call ${grouped(this.at)}.`
+            : events.calls === 0
+                ? "No call was heard of."
+                : `${grouped(events.calls)} calls${lost}; kept from number ${grouped(events.kept_from)} on${first}.`;
         const key = lines.map((line) => line.call).join();
         if (key === this.shown) {
             return;

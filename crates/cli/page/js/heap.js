@@ -127,6 +127,8 @@ export class Heap {
         this.parts.sort((a, b) => a.head.arena - b.head.arena || a.start - b.start);
         this.mapped = this.mappedPart();
         this.born = this.bornIn(words);
+        const marks = this.head.marks ?? null;
+        this.told = marks === null ? null : words.subarray(marks);
         this.totals = this.head.shades.map(() => ({ chunks: 0, bytes: 0 }));
         this.count();
     }
@@ -193,6 +195,14 @@ export class Heap {
      * its mark, all others have `mark`. Where calls are heard, what they handed out is new even there.
      */
     inherit(before, mark) {
+        if (this.told !== null) {
+            // A recording knows it of each.
+            for (const part of this.parts) {
+                const [from, count] = part.head.words;
+                part.marks = Uint8Array.from(this.told.subarray(from, from + count));
+            }
+            return;
+        }
         for (const part of this.parts) {
             const old = before?.parts.find((other) => other.start === part.start);
             const marks = new Uint8Array(part.words.length);

@@ -21,6 +21,10 @@ class Page {
         this.lastKernel = 0;
         this.wasListening = false;
         this.timer = 0;
+        /** The call of a recording that is shown, and those after which marks were set. */
+        this.at = 0;
+        this.markedCalls = [];
+        this.isGoing = false;
         this.chart = new Chart();
         this.map = new HeapMap({
             onLook: (chunk) => {
@@ -45,6 +49,11 @@ class Page {
         click("fit", () => this.map.fit());
         click("bins-again", () => this.bins());
         click("theme", () => this.theme());
+        click("back", () => this.rewind(this.at - 1));
+        click("forth", () => this.rewind(this.at + 1));
+        element("rewind").addEventListener("input", () => {
+            void this.guarded(() => this.rewind(element("rewind").valueAsNumber));
+        });
         element("go").addEventListener("submit", (event) => {
             event.preventDefault();
             const at = address(element("address").value);
@@ -78,7 +87,9 @@ class Page {
         if (event.ctrlKey || event.metaKey || event.altKey || ["INPUT", "BUTTON", "SUMMARY"].includes(target.tagName)) {
             return;
         }
-        const keys = { p: "pause", h: "hold", s: "step", m: "mark", l: "listen" };
+        const keys = this.state?.phase === "recorded"
+            ? { r: "back", s: "forth", m: "mark" }
+            : { p: "pause", h: "hold", s: "step", m: "mark", l: "listen" };
         if (event.key in keys) {
             element(keys[event.key]).click();
             event.preventDefault();
@@ -94,12 +105,20 @@ class Page {
         catch (error) {
             this.failed(error);
         }
-        this.timer = window.setTimeout(() => void this.round(), pause);
+        if (this.state?.phase !== "recorded") {
+            this.timer = window.setTimeout(() => void this.round(), pause);
+        }
     }
     async update() {
         const state = await get(`state?after=${this.lastKernel}`);
         const before = this.state;
         this.state = state;
+        if (state.phase === "recorded") {
+            if (before === null) {
+                await this.open(state);
+            }
+            return;
+        }
         for (const [seconds, name, gained, call] of state.kernel) {
             this.chart.note(seconds, name, gained);
             this.lastKernel = Math.max(this.lastKernel, call);
@@ -112,14 +131,51 @@ class Page {
         await this.events.update(state.calls);
         this.controls();
     }
+    /** A recording: nothing in it changes, so it is asked only for what the user goes to. */
+    async open(state) {
+        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas"]) {
+            element(id).hidden = true;
+        }
+        element("recording").hidden = false;
+        element("rewind").max = String(state.calls);
+        this.chart.whole(state.lines ?? [], state.curve ?? []);
+        await this.rewind(state.calls);
+    }
+    /** Goes to a call of the recording. While one picture comes, only the last wish is kept. */
+    async rewind(to) {
+        this.at = Math.max(0, Math.min(to, this.state?.calls ?? 0));
+        element("rewind").value = String(this.at);
+        element("at-call").textContent = `${grouped(this.at)} of ${grouped(this.state?.calls ?? 0)}`;
+        if (this.isGoing) {
+            return;
+        }
+        this.isGoing = true;
+        try {
+            let shown = -1;
+            while (shown !== this.at) {
+                shown = this.at;
+                const marks = this.markedCalls.map((call) => `&mark=${call}`).join("");
+                this.show(new Heap(await bytes(`look?at=${shown}${marks}`)));
+                this.chart.moment(this.heap?.head.seconds ?? null);
+                await this.events.update(shown, shown);
+            }
+        }
+        finally {
+            this.isGoing = false;
+        }
+        this.controls();
+    }
     async look() {
         // What was born since the last look is known only if calls were told all the while.
         const after = this.wasListening && this.heap !== null ? `?after=${this.heap.head.calls}` : "";
         this.wasListening = this.state?.listening === true;
         const heap = new Heap(await bytes(`look${after}`));
+        this.chart.add(heap.head, this.wasListening);
+        this.show(heap);
+    }
+    show(heap) {
         heap.inherit(this.heap, this.marks);
         this.heap = heap;
-        this.chart.add(heap.head, this.wasListening);
         this.map.show(heap);
         showLedger(heap.head);
         showLegend(heap);
@@ -128,10 +184,11 @@ class Page {
         const { ledger } = heap.head;
         element("title").textContent = ledger.of;
         document.title = `${ledger.of}, Heapglass`;
-        element("summary").textContent =
-            `${plural(ledger.arenas.length, "arena", "arenas")}, ${plural(heap.parts.length, "heap", "heaps")}, `
-                + `${plural(heap.head.chunk_count, "chunk", "chunks")}, ${plural(heap.head.mapped.length + heap.head.more_mapped, "mapped chunk", "mapped chunks")}; `
-                + `${size(ledger.rss ?? ledger.sum)} resident; read in ${(heap.head.took * 1000).toFixed(0)} ms`;
+        const arenas = ledger.arenas.length > 0 ? `${plural(ledger.arenas.length, "arena", "arenas")}, ` : "";
+        element("summary").textContent = arenas
+            + `${plural(heap.parts.length, "heap", "heaps")}, `
+            + `${plural(heap.head.chunk_count, "chunk", "chunks")}, ${plural(heap.head.mapped.length + heap.head.more_mapped, "mapped chunk", "mapped chunks")}; `
+            + `${size(ledger.rss ?? ledger.sum)} ${ledger.rss === null ? "had of the kernel" : "resident"}; read in ${(heap.head.took * 1000).toFixed(0)} ms`;
         element("map").setAttribute("aria-label", `Map of the heap. ${element("summary").textContent}. Arrow keys move, n and b go from chunk to chunk, plus and minus zoom, Enter tells of the chunk.`);
     }
     choose(arena) {
@@ -198,14 +255,15 @@ class Page {
     }
     mark() {
         this.marks += 1;
-        this.chart.mark(this.state?.seconds ?? 0);
+        this.markedCalls.push(this.at);
+        this.chart.mark(this.state?.phase === "recorded" ? this.heap?.head.seconds ?? 0 : this.state?.seconds ?? 0);
         element("by-mark").checked = true;
         this.map.colourMarks(true);
         this.say(`mark ${this.marks}: what is born from now on has its colour`);
     }
     async select(at) {
         const chunk = this.heap?.chunkAt(at) ?? null;
-        const told = await get(`chunk?at=0x${at.toString(16)}`);
+        const told = await get(`chunk?address=0x${at.toString(16)}&at=${this.at}`);
         showChunk(told, chunk, (other) => {
             this.goTo(other);
             void this.guarded(() => this.select(other));

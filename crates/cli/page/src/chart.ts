@@ -60,6 +60,13 @@ export class Chart {
         this.draw();
     }
 
+    /** All of a recording. */
+    whole(lines: [string, string, boolean][], curve: [number, number, number[]][]): void {
+        this.lines = lines;
+        this.points = [{ seconds: 0, resident: lines.map(() => 0) }, ...curve.map(([seconds, , resident]) => ({ seconds, resident }))];
+        this.draw();
+    }
+
     note(seconds: number, name: string, bytes: number): void {
         this.kernel.push({ seconds, name, bytes });
         if (this.kernel.length > KERNEL) {
@@ -81,7 +88,7 @@ export class Chart {
     private range(): [number, number] {
         const first = this.points[0]?.seconds ?? 0;
         const last = this.points[this.points.length - 1]?.seconds ?? 1;
-        return [first, Math.max(last, first + 10)];
+        return [first, this.at === null ? Math.max(last, first + 10) : Math.max(last, first + 1e-6)];
     }
 
     private tell(x: number): void {
@@ -160,10 +167,10 @@ export class Chart {
             pen.stroke();
         }
         const span = to - from;
-        const steps = [0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 3600, 36000];
+        const steps = [0.0001, 0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 3600, 36000];
         const gap = steps.find((one) => span / one <= 10) ?? 36000;
         for (let seconds = Math.ceil(from / gap) * gap; seconds <= to; seconds += gap) {
-            pen.fillText(`${gap < 1 ? seconds.toFixed(1) : seconds} s`, x(seconds), floor + 30);
+            pen.fillText(`${gap < 1 ? seconds.toFixed(Math.ceil(-Math.log10(gap))) : seconds} s`, x(seconds), floor + 30);
         }
     }
 

@@ -10,6 +10,8 @@ export class EventList {
     private readonly go: (address: number) => void;
     private last = -1;
     private shown = "";
+    /** The moment of a recording. */
+    private at: number | null = null;
 
     constructor(go: (address: number) => void) {
         this.go = go;
@@ -17,16 +19,17 @@ export class EventList {
     }
 
     /** Asks for the last lines, if there is anything new. */
-    async update(calls: number): Promise<void> {
+    async update(calls: number, at: number | null = null): Promise<void> {
         if (calls !== this.last) {
             this.last = calls;
+            this.at = at;
             await this.refresh();
         }
     }
 
     private async refresh(): Promise<void> {
         const filter = encodeURIComponent(this.filter.value.trim());
-        const events = await get<Events | { refused: string }>(`events?e=${filter}`);
+        const events = await get<Events | { refused: string }>(`events?e=${filter}${this.at === null ? "" : `&at=${this.at}`}`);
         const isRefused = "refused" in events;
         this.filter.setCustomValidity(isRefused ? events.refused : "");
         if (isRefused) {
@@ -40,7 +43,9 @@ export class EventList {
         const { lines } = events;
         const first = lines.length > 0 ? `, of which ${grouped(lines.length)} are shown` : "";
         const lost = events.lost > 0 ? `, ${grouped(events.lost)} dropped` : "";
-        this.said.textContent = events.calls === 0
+        this.said.textContent = this.at !== null
+            ? `Up to call ${grouped(this.at)}.`
+            : events.calls === 0
             ? "No call was heard of."
             : `${grouped(events.calls)} calls${lost}; kept from number ${grouped(events.kept_from)} on${first}.`;
         const key = lines.map((line) => line.call).join();

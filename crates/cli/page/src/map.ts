@@ -105,7 +105,7 @@ export class HeapMap {
             this.colours[index] = word(colour, 1);
             this.edges[index] = word(colour, 0.55);
         };
-        for (let shade = 0; shade <= 10; shade += 1) {
+        for (let shade = 0; shade <= 11; shade += 1) {
             set(shade, `--shade-${shade}`);
         }
         for (let mark = 1; mark < 16; mark += 1) {

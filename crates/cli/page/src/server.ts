@@ -11,6 +11,9 @@ export interface State {
     seconds: number;
     /** Seconds, name, bytes gained or (negative) given back, the call's number. */
     kernel: [number, string, number, number][];
+    /** Of a recording: seconds, calls and bytes of each line, from time to time; and the lines. */
+    curve?: [number, number, number[]][];
+    lines?: [string, string, boolean][];
 }
 
 export interface Sum {
@@ -61,6 +64,8 @@ export interface Head {
     system_calls: Record<string, number> | null;
     released: number | null;
     born: [number, number, boolean] | null;
+    /** Of a recording: where the marks of the chunks stand, word for word. */
+    marks?: number | null;
     lines: [string, string, boolean][];
     ledger: Ledger;
     advice: string;

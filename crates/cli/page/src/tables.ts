@@ -51,7 +51,7 @@ export function showLedger(head: Head): void {
 export function showLegend(heap: Heap): void {
     const rows = heap.head.shades.flatMap(([letter, name], shade) => {
         const { chunks, bytes } = heap.totals[shade];
-        if (chunks === 0 && name !== "released") {
+        if (chunks === 0 && (name !== "released" || heap.head.ledger.rss === null)) {
             return [];
         }
         const swatch = made("span", letter, { class: "swatch letter" });
@@ -161,10 +161,13 @@ export function showChunk(told: Record<string, unknown> | null, near: Chunk | nu
     if (near !== null && near.mark > 0) {
         put("born", `after mark ${near.mark}`);
     }
-    for (const key of ["age", "stack"]) {
+    for (const key of ["age", "thread", "call", "stack"]) {
         if (typeof told[key] === "string") {
             put(key, told[key] as string);
         }
+    }
+    if (number("number") !== null) {
+        put("born by call", grouped(number("number") ?? 0));
     }
     const all = document.createElement("dl");
     all.append(...items);

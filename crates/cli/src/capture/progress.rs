@@ -18,12 +18,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(whole: u64) -> Progress {
-        Progress {
-            whole,
-            next: Instant::now() + PATIENCE,
-            is_shown: false,
-            is_terminal: io::stderr().is_terminal(),
-        }
+        Progress { whole, next: Instant::now() + PATIENCE, is_shown: false, is_terminal: io::stderr().is_terminal() }
     }
 
     /// So much of the whole is done.

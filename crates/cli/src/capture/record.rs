@@ -186,7 +186,13 @@ impl Recorder {
         }
     }
 
-    fn write(writer: &mut Writer, sampler: &mut Sampler, fault: &mut Option<io::Error>, thread: Thread, call: &mut Call) {
+    fn write(
+        writer: &mut Writer,
+        sampler: &mut Sampler,
+        fault: &mut Option<io::Error>,
+        thread: Thread,
+        call: &mut Call,
+    ) {
         if fault.is_none() && sampler.wants(writer.state(), thread, call) {
             *fault = writer.add(thread, call).err();
         }

@@ -101,7 +101,8 @@ fn screen(path: &Path, capture: &Capture, tally: &Tally) -> String {
         summary.length as f64 / summary.calls.max(1) as f64
     );
     if about("interval") != "1" {
-        let _ = writeln!(text, "  samples: one allocation in about {}; all figures are of these alone", about("interval"));
+        let _ =
+            writeln!(text, "  samples: one allocation in about {}; all figures are of these alone", about("interval"));
     }
     if about("dropped") != "0" && capture.is_closed {
         let _ = writeln!(text, "  {} events were dropped", about("dropped"));
@@ -148,7 +149,12 @@ fn memory(text: &mut String, capture: &Capture, tally: &Tally) {
         text,
         "in use at peak",
         peak.bytes,
-        format!("{} chunks, at call {}, {}", grouped(peak.chunks), grouped(peak.call), seconds(capture.nanos(peak.tick))),
+        format!(
+            "{} chunks, at call {}, {}",
+            grouped(peak.chunks),
+            grouped(peak.call),
+            seconds(capture.nanos(peak.tick))
+        ),
     );
     row(text, "in use at the end", tally.state.bytes, format!("{} chunks", grouped(tally.state.chunks() as u64)));
     let kernel = tally.state.kernel_bytes;

@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub is_post: bool,
     pub path: &'a str,
     query: &'a str,
+    /// Which forms it would like, as it says.
+    pub accept: &'a str,
 }
 
 impl Request<'_> {
@@ -131,12 +133,15 @@ impl Door {
         if !matches!(method, "GET" | "HEAD" | "POST") {
             return no_method();
         }
-        let host = lines.find_map(|line| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case("host")));
-        if self.place.ip().is_loopback() && !host.is_none_or(|(_, host)| is_loopback(host.trim())) {
+        let header = |name: &str| {
+            let all = lines.clone().filter_map(|line| line.split_once(':'));
+            all.into_iter().find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value.trim()))
+        };
+        if self.place.ip().is_loopback() && !header("host").is_none_or(is_loopback) {
             return Answer::plain("403 Forbidden", "this is no public place: ask for it by a loopback address");
         }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        answer(&Request { is_post: method == "POST", path, query })
+        answer(&Request { is_post: method == "POST", path, query, accept: header("accept").unwrap_or_default() })
     }
 }
 
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn addresses_are_read_as_browsers_write_them() {
         assert_eq!(decoded("size%3E%3D4096+x%"), "size>=4096 x%");
-        let request = Request { is_post: false, path: "/", query: "e=malloc&e=size%3C9&at=0x10" };
+        let request = Request { is_post: false, path: "/", query: "e=malloc&e=size%3C9&at=0x10", accept: "" };
         assert_eq!(request.all("e").collect::<Vec<_>>(), ["malloc", "size<9"]);
         assert_eq!(request.asked("at").as_deref(), Some("0x10"));
     }

@@ -67,7 +67,7 @@ impl Serve {
             return http::no_method();
         }
         if request.path == "/metrics" {
-            return self.metrics();
+            return self.metrics(request.accept);
         }
         if !matches!(request.path, "/stats.json" | "/map.json") {
             return Answer::not_found("there are /metrics, /stats.json and /map.json");
@@ -108,7 +108,8 @@ impl Serve {
         self.pids().into_iter().filter_map(|pid| Served::of(pid).ok()).collect()
     }
 
-    fn metrics(&self) -> Answer {
+    /// In OpenMetrics, but for who asks for the older form and not for this.
+    fn metrics(&self, accept: &str) -> Answer {
         let all = self.read();
         let told: Vec<metrics::Process<'_>> = all
             .iter()
@@ -119,8 +120,12 @@ impl Serve {
                 counted: one.counted.as_ref(),
             })
             .collect();
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        Answer::of(kind, metrics::text(&told).into_bytes())
+        let is_older = accept.contains("text/plain") && !accept.contains("openmetrics");
+        let (form, kind) = match is_older {
+            true => (metrics::Form::Text, "text/plain; version=0.0.4; charset=utf-8"),
+            false => (metrics::Form::OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        };
+        Answer::of(kind, metrics::text(&told, form).into_bytes())
     }
 }
 

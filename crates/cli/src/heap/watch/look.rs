@@ -36,12 +36,12 @@ pub struct Beside {
 }
 
 #[derive(Default)]
-struct Words {
-    words: Vec<u32>,
+pub struct Words {
+    pub words: Vec<u32>,
+    pub chunks: u64,
     heaps: Vec<HeapWords>,
     /// The arena that is being read, and what there was before it.
     arena: Option<(Arena, usize, usize)>,
-    chunks: u64,
 }
 
 struct HeapWords {
@@ -94,14 +94,19 @@ impl Words {
                 end: self.words.len(),
             });
         }
-        let (units, shade) = (chunk.size / 16, Shade::of(chunk.what) as u32);
-        self.words.push(((units as u32) & ((1 << SIZE_BITS) - 1)) << 4 | shade);
-        if units >> SIZE_BITS != 0 {
-            self.words.push(((units >> SIZE_BITS) as u32) << 4 | MORE);
-        }
+        self.push(chunk.size, Shade::of(chunk.what) as u32);
         if let Some(heap) = self.heaps.last_mut() {
             heap.chunks += 1;
             heap.end = self.words.len();
+        }
+    }
+
+    /// A chunk's word, or words.
+    pub fn push(&mut self, size: u64, shade: u32) {
+        let units = size / 16;
+        self.words.push(((units as u32) & ((1 << SIZE_BITS) - 1)) << 4 | shade);
+        if units >> SIZE_BITS != 0 {
+            self.words.push(((units >> SIZE_BITS) as u32) << 4 | MORE);
         }
     }
 
@@ -166,7 +171,7 @@ pub fn read(target: &Target, beside: Beside) -> Result<Vec<u8>> {
     Ok(joined(&head.to_string(), &words.words))
 }
 
-fn joined(head: &str, words: &[u32]) -> Vec<u8> {
+pub fn joined(head: &str, words: &[u32]) -> Vec<u8> {
     let length = head.len().next_multiple_of(8);
     let mut bytes = Vec::with_capacity(8 + length + words.len() * 4);
     bytes.extend_from_slice(b"HGLK");

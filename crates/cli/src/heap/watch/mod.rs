@@ -7,6 +7,7 @@
 mod assets;
 mod calls;
 mod look;
+pub mod view;
 
 use super::http::{self, Answer, Door, Request};
 use super::serve::Serve;
@@ -17,7 +18,7 @@ use crate::feed::{self, Wishes};
 use crate::trace::Reading;
 use calls::{Ear, Heard};
 use heapglass_inspect::Target;
-use heapglass_report::filter;
+use heapglass_report::filter::{self, Filter};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,7 +61,7 @@ impl Watch {
             super::open(pid, false)?;
             let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
             let watched = Watched::new(pid, None);
-            self.tell(&door);
+            open_browser(&door, self.no_open);
             door.serve(&|request| watched.answer(request, &door.token));
             return Ok(ExitCode::SUCCESS);
         }
@@ -73,7 +74,7 @@ impl Watch {
             Watched { held: AtomicBool::new(self.hold), is_launched: true, heard, ..Watched::new(0, Some(reading)) };
         let watched = Arc::new(watched);
         let theirs = watched.clone();
-        self.tell(&door);
+        open_browser(&door, self.no_open);
         std::thread::spawn(move || door.serve(&|request| theirs.answer(request, &door.token)));
         // The thread that starts a program is the one that the kernel tells of its end.
         launch::watched(
@@ -86,17 +87,23 @@ impl Watch {
             },
         )
     }
+}
 
-    fn tell(&self, door: &Door) {
-        let page = format!("http://{}/{}/", door.place, door.token);
-        eprintln!("heapglass: the page is {page}");
-        let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
-        if !self.no_open && has_screen {
-            // Where there is no such program, the line above is there to be clicked on.
-            let mut open = Command::new("xdg-open");
-            let _ = open.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        }
+/// Says where the page is, and shows it where there is a screen.
+fn open_browser(door: &Door, no_open: bool) {
+    let page = format!("http://{}/{}/", door.place, door.token);
+    eprintln!("heapglass: the page is {page}");
+    let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if !no_open && has_screen {
+        // Where there is no such program, the line above is there to be clicked on.
+        let mut open = Command::new("xdg-open");
+        let _ = open.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     }
+}
+
+/// The filters that a page asks for, in the words of `trace -e` with blanks between them.
+fn filters(request: &Request) -> Result<Vec<Filter>, String> {
+    request.all("e").flat_map(|all| all.split_whitespace().map(filter::parse).collect::<Vec<_>>()).collect()
 }
 
 /// How long a step waits for the program's next call.
@@ -228,33 +235,40 @@ impl Watched {
         if let (Phase::Ended | Phase::LetGo, Some(bytes)) = (self.phase(), &*last) {
             return Ok(Answer::of(KIND, bytes.clone()));
         }
+        match (self.read(request), &*last) {
+            (Ok(bytes), _) => {
+                *last = Some(bytes.clone());
+                Ok(Answer::of(KIND, bytes))
+            }
+            // It ended meanwhile.
+            (Err(_), Some(bytes)) if self.phase() != Phase::Runs => Ok(Answer::of(KIND, bytes.clone())),
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    fn read(&self, request: &Request) -> Result<Vec<u8>, Failure> {
         let target = self.open()?;
         let calls = self.heard.count();
         let after = request.asked("after").and_then(|call| call.parse::<u64>().ok());
         let is_listening = lock(&self.reading).is_some();
         let born = after.filter(|_| is_listening).map(|call| self.heard.births_after(call));
         let beside = look::Beside { seconds: self.epoch.elapsed().as_secs_f64(), calls, born };
-        let bytes = look::read(&target, beside).map_err(|e| super::said(&title(&target), &e))?;
-        *last = Some(bytes.clone());
-        Ok(Answer::of(KIND, bytes))
+        look::read(&target, beside).map_err(|e| super::said(&title(&target), &e))
     }
 
     fn chunk(&self, request: &Request) -> Result<Answer, Failure> {
-        let at = request.asked("at").ok_or_else(|| Failure::ours("say which: ?at=ADDR"))?;
+        let at = request.asked("address").ok_or_else(|| Failure::ours("say which: ?address=ADDR"))?;
         let at = map::address(&at).map_err(Failure::ours)?;
         chunk::told(&self.open()?, at, true).map(Answer::json)
     }
 
     fn events(&self, request: &Request) -> Answer {
         let after = request.asked("after").and_then(|call| call.parse().ok()).unwrap_or(0);
-        let mut filters = Vec::new();
-        for text in request.all("e").flat_map(|all| all.split_whitespace().map(str::to_owned).collect::<Vec<_>>()) {
-            match filter::parse(&text) {
-                Ok(filter) => filters.push(filter),
-                // What somebody is just typing is no failure.
-                Err(why) => return Answer::json(json!({ "refused": why }).to_string()),
-            }
-        }
+        let filters = match filters(request) {
+            Ok(filters) => filters,
+            // What somebody is just typing is no failure.
+            Err(why) => return Answer::json(json!({ "refused": why }).to_string()),
+        };
         Answer::json(self.heard.lines(after, &filters, self.epoch).to_string())
     }
 
