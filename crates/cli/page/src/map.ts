@@ -7,6 +7,8 @@ import { element, grouped, hex, size } from "./text.js";
 /** Points for addresses at the left, and for the title of a heap. */
 const GUTTER = 112;
 const TITLE = 20;
+/** Rows that are kept. */
+const ROWS = 4096;
 /** Arrows of a list that are drawn. */
 const ARROWS = 200;
 
@@ -42,7 +44,8 @@ export class HeapMap {
     private marked = false;
     private image: ImageData | null = null;
     private pixels = new Uint32Array(0);
-    private cells: Cells = { shades: new Uint8Array(0), starts: new Uint8Array(0) };
+    /** Rows that were seen lately, by where they begin: scrolling makes only those that are new. Good for one heap at one scale. */
+    private readonly rows = new Map<string, Cells>();
     private colours = new Uint32Array(256);
     private edges = new Uint32Array(256);
     private ink = { text: "", faint: "", accent: "", letters: "" };
@@ -61,6 +64,7 @@ export class HeapMap {
     show(heap: Heap): void {
         const first = this.heap === null;
         this.heap = heap;
+        this.rows.clear();
         if (this.selected !== null) {
             this.selected = heap.chunkAt(this.selected.at);
         }
@@ -79,6 +83,7 @@ export class HeapMap {
     /** Colours by what they are, or chunks in use by the mark after which they were born. */
     colourMarks(on: boolean): void {
         this.marked = on;
+        this.rows.clear();
         this.draw();
     }
 
@@ -168,8 +173,11 @@ export class HeapMap {
         this.fitted = false;
         this.level = Math.max(0, Math.min(level, levels.length - 1));
         const [cell, side] = levels[this.level];
-        this.scale = { cell, side, width: this.widthFor(side) };
-        this.cells = { shades: new Uint8Array(this.scale.width), starts: new Uint8Array(this.scale.width) };
+        const width = this.widthFor(side);
+        if (cell !== this.scale.cell || width !== this.scale.width) {
+            this.rows.clear();
+        }
+        this.scale = { cell, side, width };
         this.lay();
         if (keep !== null) {
             const place = this.placeOf(keep);
@@ -465,22 +473,37 @@ export class HeapMap {
             if (rowTop < 0) {
                 continue;
             }
-            fill(section.part, from, cell, this.cells, this.marked);
-            paint(this.cells, this.scale, this.pixels, this.below.width, GUTTER, rowTop | 0, height, this.colours, this.edges);
+            const cells = this.row(section.part, from);
+            paint(cells, this.scale, this.pixels, this.below.width, GUTTER, rowTop | 0, height, this.colours, this.edges);
             if (row % every === 0 && section.part.places === null) {
                 pen.fillStyle = this.ink.faint;
                 pen.fillText(hex(from), 2, rowTop + Math.min(side / 2, 8));
             }
             if (side >= 8) {
-                this.letters(pen, rowTop);
+                this.letters(pen, cells, rowTop);
             }
         }
     }
 
+    private row(part: Part, from: number): Cells {
+        const key = `${part.start} ${from}`;
+        let cells = this.rows.get(key);
+        if (cells === undefined) {
+            const { cell, width } = this.scale;
+            cells = { shades: new Uint8Array(width), starts: new Uint8Array(width) };
+            fill(part, from, cell, cells, this.marked);
+            if (this.rows.size >= ROWS) {
+                this.rows.clear();
+            }
+            this.rows.set(key, cells);
+        }
+        return cells;
+    }
+
     /** Where there is room, each chunk has its letter too. */
-    private letters(pen: CanvasRenderingContext2D, y: number): void {
+    private letters(pen: CanvasRenderingContext2D, cells: Cells, y: number): void {
         const { side } = this.scale;
-        const { shades, starts } = this.cells;
+        const { shades, starts } = cells;
         const names = this.heap?.head.shades ?? [];
         pen.fillStyle = this.ink.letters;
         pen.font = `${side >= 16 ? 11 : 8}px ui-monospace, monospace`;

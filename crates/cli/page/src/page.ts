@@ -130,6 +130,11 @@ class Page {
             this.lastKernel = Math.max(this.lastKernel, call);
         }
         const stands = before !== null && before.held && state.held && before.calls === state.calls;
+        if (state.phase === "core") {
+            for (const id of ["pause", "hold", "step", "listen", "mark"]) {
+                element(id).hidden = true;
+            }
+        }
         const isOver = before !== null && before.phase !== "runs" && before.phase === state.phase;
         if (this.heap === null || !(this.frozen || stands || isOver)) {
             await this.look();
@@ -228,6 +233,7 @@ class Page {
             ending: "at its end, held there",
             ended: "has ended; this is what was seen last",
             recorded: "a recording",
+            core: "a core file",
         };
         element("phase").textContent = words[state.phase] + (state.listening ? `; ${grouped(state.calls)} calls heard` : "");
         document.body.dataset.phase = state.phase;

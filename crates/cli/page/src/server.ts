@@ -2,7 +2,7 @@
 
 export interface State {
     pid: number;
-    phase: "runs" | "ending" | "ended" | "recorded";
+    phase: "runs" | "ending" | "ended" | "recorded" | "core";
     listening: boolean;
     held: boolean;
     launched: boolean;

@@ -22,6 +22,7 @@ use heapglass_report::filter::{self, Filter};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,9 +35,9 @@ use std::time::{Duration, Instant};
 /// nothing from elsewhere.
 #[derive(clap::Args)]
 pub struct Watch {
-    /// A process on Heapglass
-    #[arg(value_name = "PID", required_unless_present = "program", conflicts_with = "program")]
-    pid: Option<u32>,
+    /// A process on Heapglass, or a core file, which stands still
+    #[arg(value_name = "PID|CORE", required_unless_present = "program", conflicts_with = "program")]
+    whose: Option<OsString>,
 
     /// Hold PROGRAM before its first call, until the page lets it go on
     #[arg(long, requires = "program")]
@@ -57,10 +58,18 @@ pub struct Watch {
 
 impl Watch {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        if let Some(pid) = self.pid {
-            super::open(pid, false)?;
+        if let Some(whose) = &self.whose {
+            let watched = match whose.to_str().and_then(|text| text.parse().ok()) {
+                Some(pid) => Watched::new(pid, None),
+                None => Watched {
+                    core: Some(PathBuf::from(whose)),
+                    phase: Mutex::new(Phase::Core),
+                    ..Watched::new(0, None)
+                },
+            };
+            // What can't be read now is told of now.
+            watched.open()?;
             let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
-            let watched = Watched::new(pid, None);
             open_browser(&door, self.no_open);
             door.serve(&|request| watched.answer(request, &door.token));
             return Ok(ExitCode::SUCCESS);
@@ -117,9 +126,12 @@ enum Phase {
     /// It may go.
     LetGo,
     Ended,
+    /// It is a file.
+    Core,
 }
 
 struct Watched {
+    core: Option<PathBuf>,
     /// 0 until it is started.
     pid: AtomicU32,
     is_launched: bool,
@@ -141,6 +153,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Watched {
     fn new(pid: u32, reading: Option<Reading<Ear>>) -> Watched {
         Watched {
+            core: None,
             pid: AtomicU32::new(pid),
             is_launched: false,
             epoch: Instant::now(),
@@ -197,6 +210,9 @@ impl Watched {
     }
 
     fn open(&self) -> Result<Target, Failure> {
+        if let Some(path) = &self.core {
+            return Target::core(path).map_err(|e| super::said(&path.display().to_string(), &e));
+        }
         match self.pid() {
             0 => Err(Failure::ours("the program isn't started yet")),
             pid => super::open(pid, false),
@@ -216,6 +232,7 @@ impl Watched {
             Phase::Runs => "runs",
             Phase::Ending => "ending",
             Phase::LetGo | Phase::Ended => "ended",
+            Phase::Core => "core",
         };
         let after = request.asked("after").and_then(|call| call.parse().ok()).unwrap_or(u64::MAX);
         Answer::json(
@@ -232,7 +249,7 @@ impl Watched {
     fn look(&self, request: &Request) -> Result<Answer, Failure> {
         const KIND: &str = "application/octet-stream";
         let mut last = lock(&self.last);
-        if let (Phase::Ended | Phase::LetGo, Some(bytes)) = (self.phase(), &*last) {
+        if let (Phase::Ended | Phase::LetGo | Phase::Core, Some(bytes)) = (self.phase(), &*last) {
             return Ok(Answer::of(KIND, bytes.clone()));
         }
         match (self.read(request), &*last) {
