@@ -5,7 +5,7 @@
 //! 2. `find`: the one structure from which everything else is found (`heapglass_event::root`), or what is there instead.
 //! 3. `records`: arenas, heaps, threads, mappings: what the heap keeps beside its chunks. `lists`: its bins and caches.
 //! 4. `counters`: calls of the program's and of the kernel's, as the heap counts them.
-//! 5. `walk`: the chunks of a heap from its first to its end, with whatever is wrong with them.
+//! 5. `walk`: the chunks of a heap from its first to its end, with whatever is wrong with them; `aside`: in a thread of its own.
 //!
 //! Nothing that was read is believed before it has proven itself: a header by its cookie, a link by its way back, a pointer by
 //! where it may lead. What doesn't is read again while the target runs; what stays wrong is damage, and is named.
@@ -15,6 +15,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod aside;
 pub mod core;
 pub mod counters;
 pub mod find;

@@ -46,11 +46,13 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    #[inline]
     pub fn range(&self) -> Range {
         Range::new(self.at, self.at + self.size)
     }
 
     /// Is it in the unsorted, a small or a large bin?
+    #[inline]
     pub fn is_in_bin(&self) -> bool {
         matches!(self.what, What::Unsorted | What::Small | What::Large)
     }
@@ -255,7 +257,7 @@ impl Walk<'_> {
         if kind == Kind::Mapped || kind == Kind::Top && at != self.arena.top {
             return Look::Broken(format!("the chunk at {at:#x} says of itself what can't be: {kind:?} in a heap"));
         }
-        let user = at + at!(layout, chunk.header);
+        let user = at + layout.header;
         let (what, holder) = match kind {
             Kind::Live => match self.holders.parked(user) {
                 Some(holder) if self.is_key(words, holder) => (What::Parked, Some(holder)),
@@ -291,7 +293,7 @@ impl Walk<'_> {
 
     fn bin(&self, words: &[u8], user: u64, size: u64) -> Option<What> {
         let layout = &self.target.layout;
-        if size < at!(layout, chunk.large_from) {
+        if size < layout.large_from {
             let listed = self.unsorted.binary_search(&user).is_ok();
             return Some(if listed { What::Unsorted } else { What::Small });
         }

@@ -6,12 +6,13 @@
 
 use crate::pins::Pins;
 use crate::resident;
+use heapglass_inspect::aside;
 use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{Holder, Holders};
 use heapglass_inspect::maps::Mapping;
 use heapglass_inspect::records::{Arena, MappedState, Records};
 use heapglass_inspect::trouble::Result;
-use heapglass_inspect::walk::{self, Chunk, Damage, What};
+use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
 
 /// The lines, in the order in which they are told.
@@ -342,7 +343,7 @@ fn arena_part(
         let holders = Holders::read(target, records)?;
         let mut tally = Tally::new(target, &arena)?;
         see(Seen::Arena(&arena));
-        let walked = walk::arena(target, &arena, &holders, &mut |chunk| {
+        let walked = aside::arena(target, &arena, &holders, &mut |chunk| {
             tally.see(chunk);
             see(Seen::Chunk(chunk));
         })?;
@@ -369,6 +370,8 @@ struct Tally {
     /// Heaps by address, with their resident runs.
     heaps: Vec<(Range, u64, Vec<Range>)>,
     heap: Option<usize>,
+    /// The run that the last chunk was in.
+    near: usize,
     free: Sizes,
     live: Sizes,
     largest_free: u64,
@@ -386,6 +389,7 @@ impl Tally {
             part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
             heaps,
             heap: None,
+            near: 0,
             free: [Sum::default(); 48],
             live: [Sum::default(); 48],
             largest_free: 0,
@@ -401,7 +405,7 @@ impl Tally {
             self.pins.begin();
         }
         let Some((_, _, runs)) = self.heap.and_then(|index| self.heaps.get(index)) else { return };
-        let there = resident::bytes(runs, chunk.range());
+        let there = resident::bytes_near(runs, chunk.range(), &mut self.near);
         let sums = &mut self.part.sums;
         let line = match chunk.what {
             What::Live => {

@@ -107,14 +107,16 @@ export class Chart {
         const floor = height - BOTTOM;
         const y = (bytes) => floor - (bytes / most) * (floor - 10);
         this.axes(pen, ink, { width, floor, most, from, to }, x, y);
-        let under = this.points.map(() => 0);
+        // A single moment is drawn as if it had lasted.
+        const points = this.points.length === 1 ? [this.points[0], { ...this.points[0], seconds: to }] : this.points;
+        let under = points.map(() => 0);
         this.lines.forEach(([key], index) => {
-            const over = this.points.map((point, place) => under[place] + point.resident[index]);
+            const over = points.map((point, place) => under[place] + point.resident[index]);
             if (over.some((bytes, place) => bytes > under[place])) {
                 pen.beginPath();
-                this.points.forEach((point, place) => pen.lineTo(x(point.seconds), y(over[place])));
-                for (let place = this.points.length - 1; place >= 0; place -= 1) {
-                    pen.lineTo(x(this.points[place].seconds), y(under[place]));
+                points.forEach((point, place) => pen.lineTo(x(point.seconds), y(over[place])));
+                for (let place = points.length - 1; place >= 0; place -= 1) {
+                    pen.lineTo(x(points[place].seconds), y(under[place]));
                 }
                 pen.fillStyle = ink(`--line-${key}`) || ink("--faint");
                 pen.fill();

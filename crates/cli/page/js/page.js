@@ -190,10 +190,11 @@ class Page {
         element("title").textContent = ledger.of;
         document.title = `${ledger.of}, Heapglass`;
         const arenas = ledger.arenas.length > 0 ? `${plural(ledger.arenas.length, "arena", "arenas")}, ` : "";
+        const where = ledger.rss !== null ? "resident" : this.state?.phase === "core" ? "in the file" : "had of the kernel";
         element("summary").textContent = arenas
             + `${plural(heap.parts.length, "heap", "heaps")}, `
             + `${plural(heap.head.chunk_count, "chunk", "chunks")}, ${plural(heap.head.mapped.length + heap.head.more_mapped, "mapped chunk", "mapped chunks")}; `
-            + `${size(ledger.rss ?? ledger.sum)} ${ledger.rss === null ? "had of the kernel" : "resident"}; read in ${(heap.head.took * 1000).toFixed(0)} ms`;
+            + `${size(ledger.rss ?? ledger.sum)} ${where}; read in ${(heap.head.took * 1000).toFixed(0)} ms`;
         element("map").setAttribute("aria-label", `Map of the heap. ${element("summary").textContent}. Arrow keys move, n and b go from chunk to chunk, plus and minus zoom, Enter tells of the chunk.`);
     }
     choose(arena) {

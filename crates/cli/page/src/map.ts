@@ -33,7 +33,6 @@ export class HeapMap {
     private shown: Section[] = [];
     private height = 0;
     private scale: Scale = { cell: 16, side: 8, width: 64 };
-    private level = -1;
     /** Is everything to be seen, whatever it grows to? */
     private fitted = true;
     private top = 0;
@@ -151,7 +150,9 @@ export class HeapMap {
                 level = index;
             }
         }
-        if (level !== this.level || !this.fitted || this.scale.width !== this.widthFor(this.scale.side)) {
+        const [cell, side] = levels[level];
+        // Of a heap that grew, the same step is another scale.
+        if (cell !== this.scale.cell || side !== this.scale.side || this.scale.width !== this.widthFor(side)) {
             this.setLevel(level, null, 0);
         }
         this.lay();
@@ -164,15 +165,16 @@ export class HeapMap {
         const middle = at ?? this.cursor ?? this.placeAt(GUTTER + 1, this.below.height / 2)?.address ?? null;
         const place = middle === null ? null : this.placeOf(middle);
         const seen = place !== null && place.y >= 0 && place.y < this.below.height;
-        this.setLevel(this.level + step, middle, seen && place !== null ? place.y : this.below.height / 2);
+        const { cell, side } = this.scale;
+        const now = this.levels().findIndex((level) => level[0] === cell && level[1] === side);
+        this.setLevel(Math.max(now, 0) + step, middle, seen && place !== null ? place.y : this.below.height / 2);
     }
 
     /** Keeps an address where it is on the screen. */
     private setLevel(level: number, keep: number | null, y: number): void {
         const levels = this.levels();
         this.fitted = false;
-        this.level = Math.max(0, Math.min(level, levels.length - 1));
-        const [cell, side] = levels[this.level];
+        const [cell, side] = levels[Math.max(0, Math.min(level, levels.length - 1))];
         const width = this.widthFor(side);
         if (cell !== this.scale.cell || width !== this.scale.width) {
             this.rows.clear();
