@@ -49,7 +49,9 @@ pub fn end(id: u32) -> String {
     let mut told = String::new();
     for &id in &all {
         let command = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        told += &format!("{id} {}:", String::from_utf8_lossy(&command).replace('\0', " "));
+        // The first words are enough to know it by; some test runners hand themselves whole settings.
+        let words: String = String::from_utf8_lossy(&command).replace('\0', " ").chars().take(100).collect();
+        told += &format!("{id} {words}:");
         told = told + &stacks(id) + "\n";
     }
     // Python's tests answer this one with Python's own stacks; who runs them prints what they said when they have ended.

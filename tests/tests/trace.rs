@@ -520,3 +520,26 @@ fn what_cant_be_attached_to_is_said() {
     let ran = run(heapglass().args(["trace", "-p", "999999999"]));
     assert!(ran.code == Some(125) && ran.err.contains("no such process"), "{ran:#?}");
 }
+
+#[test]
+fn callers_are_told_and_nothing_else_changes() {
+    let built = compile("tests/trace/callers.c", Door::Preload, &["-g"]).to_str().unwrap().to_owned();
+    let ran = run(heapglass().args(["trace", "-k", "-e", "size=4321", "--", &built])).ok();
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert!(lines[0].starts_with("malloc(4321) "), "{ran:#?}");
+    let callers: Vec<&str> = lines.iter().filter_map(|line| line.trim_start().strip_prefix("> ")).collect();
+    let names: Vec<&str> = callers.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(names[..3], ["inner", "outer", "main"], "{ran:#?}");
+    assert!(callers[0].contains("callers.c:5  [") && callers[0].contains("+0x"), "{ran:#?}");
+    if !have("setarch") {
+        return;
+    }
+    // Asking who called changes no address.
+    let steps = program("tests/trace/steps.c");
+    let settings = "decay:-1,guard:0";
+    let mut alone = on_heapglass(&steps, Door::Preload);
+    alone.args(["20000", "2"]);
+    let mut traced = heapglass();
+    traced.args(["trace", "-k", "-e", "bin=kernel", "-o", "/dev/null", "--", &steps, "20000", "2"]);
+    assert_eq!(run(&mut fixed(alone, settings)).ok().out, run(&mut fixed(traced, settings)).ok().out);
+}

@@ -20,18 +20,27 @@ const WHOLE: [(&str, &[&str]); 8] = [
 ];
 
 /// What the others may depend on of ours; packages from the registry are their own affair.
-const OURS: [(&str, &[&str]); 5] = [
+const OURS: [(&str, &[&str]); 6] = [
+    // Files of what the heap told.
+    ("heapglass-capture", &["heapglass-event"]),
     // What reads the heap from outside knows of it what it says of itself.
     ("heapglass-inspect", &["heapglass-event"]),
-    ("heapglass-report", &["heapglass-event", "heapglass-inspect"]),
+    ("heapglass-report", &["heapglass-capture", "heapglass-event", "heapglass-inspect"]),
     // The library only so that it is built before the command that preloads it.
     (
         "heapglass-cli",
-        &["heapglass-bench", "heapglass-event", "heapglass-inspect", "heapglass-malloc", "heapglass-report"],
+        &[
+            "heapglass-bench",
+            "heapglass-capture",
+            "heapglass-event",
+            "heapglass-inspect",
+            "heapglass-malloc",
+            "heapglass-report",
+        ],
     ),
     ("xtask", &["heapglass-bench"]),
     // It tries all of it.
-    ("heapglass-fuzzed", &["heapglass-cli", "heapglass-heap", "heapglass-os"]),
+    ("heapglass-fuzzed", &["heapglass-capture", "heapglass-cli", "heapglass-heap", "heapglass-os"]),
 ];
 
 pub fn check() -> Outcome {

@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 pub const USAGE: &str = "\
-cargo xtask fuzz TARGET SECONDS   search for inputs: heap, damage, settings or readers
+cargo xtask fuzz TARGET SECONDS   search for inputs: heap, damage, settings, readers or captures
 cargo xtask fuzz TARGET FILE...   try these inputs
 cargo xtask soak MINUTES          threads, forks, signals and trims at once";
 

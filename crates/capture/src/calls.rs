@@ -10,7 +10,7 @@ pub struct Thread {
 }
 
 /// One call of the program's, with the records of its steps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Call {
     pub function: Option<Function>,
     pub arguments: [u64; 2],

@@ -27,6 +27,7 @@ mod order;
 mod pack;
 mod reader;
 pub mod state;
+pub mod trial;
 mod unpack;
 mod writer;
 mod zstd;

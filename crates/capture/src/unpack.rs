@@ -33,16 +33,23 @@ struct Shape {
 impl Unpacker {
     /// Begins with a block's bytes.
     pub fn start(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.model.clear();
-        self.shapes.clear();
-        (self.at, self.run, self.began, self.records) = ([0; STREAMS], (0, 0), 0, 0);
         let mut cursor = Cursor(bytes);
         let mut head = Vec::new();
         zstd::unpack(&mut cursor, &mut head)?;
-        for stream in &mut self.bytes {
+        let mut streams = std::mem::take(&mut self.bytes);
+        for stream in &mut streams {
             zstd::unpack(&mut cursor, stream)?;
         }
-        let mut head = Cursor(&head);
+        self.start_with(&head, streams)
+    }
+
+    /// The same with what was in the packed pieces.
+    pub fn start_with(&mut self, head: &[u8], streams: [Vec<u8>; STREAMS]) -> Result<(), Error> {
+        self.model.clear();
+        self.shapes.clear();
+        (self.at, self.run, self.began, self.records) = ([0; STREAMS], (0, 0), 0, 0);
+        self.bytes = streams;
+        let mut head = Cursor(head);
         for _ in 0..head.count()? {
             let (pid, tid) = (head.number()? as u32, head.number()? as u32);
             self.model.add_thread(Thread { pid, tid });

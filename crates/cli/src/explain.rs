@@ -4,14 +4,14 @@
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
 use crate::hand;
+use crate::play::words::Names;
 use crate::supervise::Ended;
 use crate::trace::{Listener, observe, observe_command};
-use crate::{find, run};
+use crate::{capture, find, run};
 use heapglass_event::record::{Kind, Record};
 use heapglass_event::ring::DRAW_ALL;
 use heapglass_report::calls::{Call, Collector, Found};
 use heapglass_report::explain::explain;
-use heapglass_report::filter;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -22,7 +22,7 @@ use std::process::{Command, ExitCode, Stdio};
 ///
 /// Makes the calls of SCRIPT on a fresh heap, in a process of their own, and tells the steps by which each was served: which lists were
 /// looked at and what was found, what was split or merged, what was asked of the kernel; then draws the heap before and after.
-/// With --at it tells the Nth call that PROGRAM makes.
+/// With --at it tells the Nth call of a recording, or that PROGRAM makes.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Explain {
@@ -30,16 +30,16 @@ pub struct Explain {
     #[arg(long)]
     classic: bool,
 
-    /// Explain the Nth call of a program
-    #[arg(long, value_name = "N", requires = "words")]
+    /// Explain the Nth call of a recording, or of a program
+    #[arg(long, value_name = "N")]
     at: Option<u64>,
 
-    /// Calls, set apart by semicolons: 'a=malloc(32); b=realloc(a, 100); free(b)'
-    #[arg(required_unless_present = "at", conflicts_with = "words", value_name = "SCRIPT")]
-    script: Option<String>,
+    /// Calls, set apart by semicolons: 'a=malloc(32); b=realloc(a, 100); free(b)'. With --at: a file that `heapglass record` made
+    #[arg(required_unless_present = "words", conflicts_with = "words", value_name = "SCRIPT|FILE")]
+    script: Option<OsString>,
 
     /// The program whose call it is, and its arguments
-    #[arg(last = true, num_args = 1.., value_names = ["PROGRAM", "ARGS"])]
+    #[arg(last = true, num_args = 1.., requires = "at", value_names = ["PROGRAM", "ARGS"])]
     words: Vec<OsString>,
 }
 
@@ -50,6 +50,14 @@ is done about it.";
 
 impl Explain {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        if let (Some(number), Some(file)) = (self.at, &self.script) {
+            if self.classic {
+                return Err(Failure::ours("a recording is as it was recorded: --classic belongs to `heapglass run`"));
+            }
+            let text = capture::explain::told(Path::new(file), number, is_bold())?;
+            let _ = io::stdout().write_all(text.as_bytes());
+            return Ok(ExitCode::SUCCESS);
+        }
         if self.classic {
             let words = run::joined(std::env::var_os("HEAPGLASS"), ",", "tcache:0");
             return self.told(Some(words));
@@ -61,7 +69,7 @@ impl Explain {
         let wishes = Wishes { draw: self.at.unwrap_or(DRAW_ALL), ..Wishes::default() };
         let (ended, calls, wanted) = match self.script {
             Some(script) => {
-                let steps = parse(&script).map_err(Failure::ours)?;
+                let steps = parse(&script.to_string_lossy()).map_err(Failure::ours)?;
                 let text: String = steps.iter().map(|step| format!("{step}\n")).collect();
                 if text.len() > hand::ROOM {
                     return Err(Failure::ours("the script is too long"));
@@ -75,11 +83,10 @@ impl Explain {
             }
         };
         let calls = calls.drawn();
-        let bold = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // What the hand's own start took comes first.
         let told = &calls[calls.len().saturating_sub(wanted)..];
         // A reader who has seen enough has closed it.
-        let _ = io::stdout().write_all(explain(told, bold).as_bytes());
+        let _ = io::stdout().write_all(explain(told, is_bold()).as_bytes());
         match (self.at, told.is_empty()) {
             (Some(number), true) => Err(Failure::ours(format!("the program made fewer than {number} calls"))),
             // A script may lead to the process's being stopped, which is then what was asked about.
@@ -87,6 +94,10 @@ impl Explain {
             _ => Ok(ended.pass_on()),
         }
     }
+}
+
+fn is_bold() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Lets the hand make the calls.
@@ -150,70 +161,9 @@ impl Listener for Collected {
 
 /// Turns a script into the hand's instructions, one for each call.
 pub fn parse(script: &str) -> Result<Vec<String>, String> {
-    let mut names = vec!["NULL".to_owned()];
-    let mut steps = Vec::new();
-    for call in script.split(';').map(str::trim).filter(|call| !call.is_empty()) {
-        let (name, call) = match call.split_once('=') {
-            Some((name, call)) => (Some(name.trim()), call.trim()),
-            None => (None, call),
-        };
-        let wrong = || format!("'{call}': a call is missing, as in a=malloc(32)");
-        let (function, rest) = call.split_once('(').ok_or_else(wrong)?;
-        let arguments = rest.trim_end().strip_suffix(')').ok_or_else(wrong)?;
-        let arguments: Vec<&str> = match arguments.trim() {
-            "" => Vec::new(),
-            some => some.split(',').map(str::trim).collect(),
-        };
-        let number = |text: &str| filter::bytes(text).ok_or_else(|| format!("'{text}' is no number of bytes"));
-        let known = |text: &str| match names.iter().position(|name| name == text) {
-            Some(slot) => Ok(slot),
-            None if text == "0" => Ok(0),
-            None => Err(format!("'{text}': nothing was given that name before")),
-        };
-        let step = match (function.trim(), arguments.as_slice()) {
-            ("malloc", [size]) => ("m", number(size)?, None),
-            ("calloc", [count, size]) => ("c", number(count)?, Some(number(size)?)),
-            ("realloc", [old, size]) => ("r", known(old)? as u64, Some(number(size)?)),
-            ("memalign" | "aligned_alloc", [align, size]) => {
-                let align = number(align)?;
-                if !align.is_power_of_two() {
-                    return Err(format!("'{align}' is no power of two"));
-                }
-                ("a", align, Some(number(size)?))
-            }
-            ("free", [old]) => {
-                steps.push(format!("f {}", known(old)?));
-                continue;
-            }
-            ("malloc_trim", [pad]) => {
-                steps.push(format!("t {}", number(pad)?));
-                continue;
-            }
-            ("malloc" | "calloc" | "realloc" | "memalign" | "aligned_alloc" | "free" | "malloc_trim", _) => {
-                return Err(format!("'{call}': not as many arguments as {} takes", function.trim()));
-            }
-            _ => return Err(format!("'{}' is no call that a script knows", function.trim())),
-        };
-        let slot = match name {
-            None => 0,
-            Some(name) if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name != "NULL" => {
-                let slot = names.iter().position(|known| known == name).unwrap_or(names.len());
-                if slot == names.len() {
-                    names.push(name.to_owned());
-                }
-                slot
-            }
-            Some(name) => return Err(format!("'{name}' is no name")),
-        };
-        if slot >= hand::SLOTS {
-            return Err("too many names".into());
-        }
-        let (letter, first, second) = step;
-        steps.push(match second {
-            Some(second) => format!("{letter} {slot} {first} {second}"),
-            None => format!("{letter} {slot} {first}"),
-        });
-    }
+    let mut names = Names::default();
+    let calls = script.split(';').map(str::trim).filter(|call| !call.is_empty());
+    let steps = calls.map(|call| names.step(call)).collect::<Result<Vec<String>, String>>()?;
     if steps.is_empty() { Err("no call in the script".into()) } else { Ok(steps) }
 }
 

@@ -28,6 +28,8 @@ pub struct Wishes {
     pub follows: bool,
     pub lossy: bool,
     pub draw: u64,
+    /// Each call comes with who called.
+    pub callers: bool,
 }
 
 pub struct Feed {
@@ -62,6 +64,7 @@ impl Feed {
         control.follows.store(wishes.follows.into(), Relaxed);
         control.lossy.store(wishes.lossy.into(), Relaxed);
         control.draw.store(wishes.draw, Relaxed);
+        control.callers.store(wishes.callers.into(), Relaxed);
         control.magic.store(MAGIC, Release);
         Ok(feed)
     }

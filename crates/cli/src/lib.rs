@@ -5,6 +5,7 @@
 
 mod attach;
 mod bench;
+mod callers;
 mod capture;
 mod crash;
 mod explain;
@@ -15,6 +16,7 @@ mod find;
 pub mod hand;
 mod heap;
 mod launch;
+mod play;
 mod program;
 pub mod readers;
 mod run;
@@ -50,6 +52,7 @@ enum Command {
     Run(run::Run),
     Trace(Box<trace::Trace>),
     Explain(explain::Explain),
+    Play(play::Play),
     Record(Box<capture::record::Record>),
     Stats(Box<capture::stats::Stats>),
     Bench(Box<bench::Bench>),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.carry_out(),
         Command::Trace(trace) => trace.carry_out(),
         Command::Explain(explain) => explain.carry_out(),
+        Command::Play(play) => play.carry_out(),
         Command::Record(record) => record.carry_out(),
         Command::Stats(stats) => stats.carry_out(),
         Command::Bench(bench) => bench.carry_out(),

@@ -2,6 +2,7 @@
 //!
 //! Two threads: one is the program's parent, as in `run --stats`; the other reads what the program tells, and writes.
 
+use crate::callers::Callers;
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
 use crate::{attach, feed, find, launch, program, run, script, supervise};
@@ -69,6 +70,10 @@ pub struct Trace {
     #[arg(short = 'T', long)]
     time_in_call: bool,
 
+    /// Who called, under each call: functions with their files and lines, as far as those are known
+    #[arg(short = 'k', long, conflicts_with = "summary")]
+    stack_trace: bool,
+
     /// heapglass: all there is to tell; ltrace: what ltrace prints, for programs that read that
     #[arg(long, value_enum, default_value_t = Format::Heapglass)]
     format: Format,
@@ -120,10 +125,11 @@ impl Trace {
             filters: std::mem::take(&mut self.filters),
             counts_only: self.summary,
             shows_pids: self.follow_forks,
+            callers: self.stack_trace.then(Callers::default),
             output: Some(output),
             ..Scribe::default()
         };
-        let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, draw: 0 };
+        let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, draw: 0, callers: self.stack_trace };
         if let Some(pid) = self.pid {
             let (ended, mut scribe) = observe_running(pid, wishes, scribe)?;
             scribe.finish(if ended { "the process ended" } else { "detached" });
@@ -285,6 +291,8 @@ struct Scribe {
     counts_only: bool,
     /// Which thread made a call is said once there are several.
     shows_pids: bool,
+    /// Names of callers, where they are wanted.
+    callers: Option<Callers>,
     /// `None` once it was closed, or is full.
     output: Option<Box<dyn Write + Send>>,
     /// By the ring's number.
@@ -320,15 +328,16 @@ impl Listener for Scribe {
         }
         let Voice { collector, number, prefix, .. } = &mut voice;
         for record in records {
-            collector.take(*record, |found| self.note(found, *number, prefix));
+            collector.take(*record, |found| self.note(found, thread.pid, *number, prefix));
         }
         self.rings.insert(ring, voice);
     }
 
     fn leave(&mut self, ring: usize) {
         if let Some(mut voice) = self.rings.remove(&ring) {
-            let Voice { collector, number, prefix, .. } = &mut voice;
-            collector.end_unfinished(&mut |found| self.note(found, *number, prefix));
+            let Voice { collector, number, prefix, thread } = &mut voice;
+            let pid = thread.map_or(0, |thread| thread.pid);
+            collector.end_unfinished(&mut |found| self.note(found, pid, *number, prefix));
         }
     }
 
@@ -353,16 +362,23 @@ impl Scribe {
         *count
     }
 
-    fn note(&mut self, found: Found, number: u32, prefix: &str) {
+    fn note(&mut self, found: Found, pid: u32, number: u32, prefix: &str) {
         let prefix = if self.shows_pids { prefix } else { "" };
         let start = self.page.len();
         match found {
             Found::Call(call) => {
                 self.count(call);
+                // Also of those that aren't shown: modules are told once.
+                if let Some(callers) = &mut self.callers {
+                    callers.learn(call, pid);
+                }
                 if self.counts_only || !self.filters.iter().all(|filter| filter.passes(call, number)) {
                     return;
                 }
                 self.writer.call(&mut self.page, prefix, call);
+                if let Some(callers) = &mut self.callers {
+                    callers.write(&mut self.page, call, pid);
+                }
                 self.lines.push((call.began, start, self.page.len()));
             }
             Found::Outside(record) => {

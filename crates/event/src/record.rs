@@ -149,6 +149,15 @@ numbered! {
         /// A record was dropped here for want of room; a: how many.
         Dropped = 72 "dropped",
 
+        // Who called, where that was asked for.
+        /// Return addresses above the call, the innermost first, three to a record and 0 behind the last. n: how many came before.
+        Callers = 73 "callers",
+        /// A module that addresses may lie in, told before the first of them. n: bytes of its path, which follows; a: start; b: end; c: what
+        /// addresses in its file are counted from.
+        Module = 74 "module",
+        /// Twenty-four bytes of a path.
+        Path = 75 "path",
+
         // A picture of all heaps, where one was asked for.
         /// It begins: n is 0 before a call and 1 after it; a: the number of the call.
         Draw = 80 "picture",

@@ -67,6 +67,8 @@ pub struct Control {
     pub holds: AtomicU32,
     /// Calls that may begin nevertheless; each takes one.
     pub leaves: AtomicU32,
+    /// 1: each call is told with its callers.
+    pub callers: AtomicU32,
 }
 
 /// Room for the reader's lock, which only its C library understands.

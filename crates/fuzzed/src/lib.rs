@@ -19,11 +19,12 @@ pub fn target(name: &str) -> Option<fn(&[u8])> {
         "damage" => Some(damaged),
         "settings" => Some(settings::try_all),
         "readers" => Some(heapglass_cli::readers::read_all),
+        "captures" => Some(heapglass_capture::trial::read_all),
         _ => None,
     }
 }
 
-pub const TARGETS: [&str; 4] = ["heap", "damage", "settings", "readers"];
+pub const TARGETS: [&str; 5] = ["heap", "damage", "settings", "readers", "captures"];
 
 /// Any sequence of calls, held against a model.
 pub fn sequence(bytes: &[u8]) {

@@ -29,7 +29,7 @@ fn replay(name: &str) {
 
 #[test]
 fn every_target_has_a_corpus_here() {
-    assert_eq!(TARGETS, ["heap", "damage", "settings", "readers"]);
+    assert_eq!(TARGETS, ["heap", "damage", "settings", "readers", "captures"]);
 }
 
 #[test]
@@ -50,4 +50,9 @@ fn settings() {
 #[test]
 fn what_the_command_reads() {
     replay("readers");
+}
+
+#[test]
+fn recordings() {
+    replay("captures");
 }

@@ -32,6 +32,8 @@ pub mod bins;
 #[cfg(not(loom))]
 pub mod cache;
 #[cfg(not(loom))]
+mod callers;
+#[cfg(not(loom))]
 pub mod check;
 #[cfg(not(loom))]
 pub mod chunk;

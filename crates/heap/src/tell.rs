@@ -10,6 +10,7 @@
 //! lock held.
 
 use crate::arch;
+use crate::callers;
 use crate::draw;
 use crate::free;
 use crate::kernel;
@@ -84,6 +85,7 @@ pub unsafe fn begin_telling(path: *const u8) -> bool {
     if taken.is_err_and(|by| by != me) && control.follows.load(Relaxed) == 0 {
         return true;
     }
+    callers::after_fork();
     CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
     POLICY.observed.store(true, Relaxed);
     ON.store(true, Release);
@@ -111,6 +113,7 @@ pub fn after_fork() {
     SHARED.store(ptr::null_mut(), Relaxed);
     SHARING.reset();
     CALLS.store(0, Relaxed);
+    callers::after_fork();
     set_own_ring(ptr::null());
     if control().is_none_or(|control| control.follows.load(Relaxed) == 0) {
         end_telling();
@@ -189,6 +192,9 @@ pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
     }
     let [a, b] = arguments;
     put(Record::new(Kind::Begin, Outcome::Done, call as u32, [a, b, now]));
+    if control.callers.load(Relaxed) != 0 {
+        callers::tell();
+    }
     let asked = control.draw.load(Relaxed);
     if asked == DRAW_NONE {
         return Told::Yes { drawn: 0 };

@@ -10,23 +10,55 @@ use std::fmt::Write;
 /// Explains calls one after the other. `bold` where the reader can show it.
 pub fn explain(calls: &[Call], bold: bool) -> String {
     let mut out = String::new();
-    let mut before = None;
+    let mut teller = Teller::new(bold);
     for call in calls {
         if !out.is_empty() {
             out.push('\n');
         }
-        before = one(&mut out, call, before, bold);
+        out += &teller.tell(call);
     }
-    if before.is_some() {
+    if teller.seen.is_some() {
         out.push('\n');
         out += LEGEND;
     }
     out
 }
 
-/// One call; returns the heap after it. `seen` is what was drawn last.
-fn one(out: &mut String, call: &Call, seen: Option<Picture>, bold: bool) -> Option<Picture> {
-    let (on, off) = if bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+/// Tells calls as they come: the heap before one is drawn only if it isn't what was drawn last.
+#[derive(Default)]
+pub struct Teller {
+    pub bold: bool,
+    seen: Option<Picture>,
+}
+
+impl Teller {
+    pub fn new(bold: bool) -> Teller {
+        Teller { bold, seen: None }
+    }
+
+    pub fn tell(&mut self, call: &Call) -> String {
+        let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let told = steps(call);
+        let (head, rest) = told.split_once('\n').unwrap_or((&told, ""));
+        let mut out = format!("{on}{head}{off}\n{rest}");
+        let (before, after) = (Picture::of(&call.steps, false), Picture::of(&call.steps, true));
+        if let Some(before) = before.as_ref().filter(|before| self.seen.as_ref() != Some(before)) {
+            let after = after.as_ref().unwrap_or(before);
+            let _ = write!(out, "{on}before{off}\n{}", before.draw(after));
+        }
+        if let (Some(after), Some(before)) = (&after, &before) {
+            let _ = write!(out, "{on}after{off}\n{}", after.draw(before));
+        }
+        if let (Some(fault), Some(before)) = (call.of(Kind::Fault).find(|fault| fault.a != 0), &before) {
+            would_have(&mut out, fault, before);
+        }
+        self.seen = after.or(before);
+        out
+    }
+}
+
+/// The call and its result, and a line for each step.
+pub fn steps(call: &Call) -> String {
     let mut head = Vec::new();
     text::call(&mut head, call.function, call.arguments);
     if call.unfinished {
@@ -35,7 +67,7 @@ fn one(out: &mut String, call: &Call, seen: Option<Picture>, bold: bool) -> Opti
         head.extend_from_slice(b" = ");
         text::result(&mut head, call.function, call.result, call.failed);
     }
-    let _ = writeln!(out, "{on}{}{off}", String::from_utf8_lossy(&head));
+    let mut out = String::from_utf8_lossy(&head).into_owned() + "\n";
     // What remains of a split is put away as step 6 of taking, what was merged as step 8 of giving back.
     let mut is_merged = false;
     for step in &call.steps {
@@ -45,18 +77,7 @@ fn one(out: &mut String, call: &Call, seen: Option<Picture>, bold: bool) -> Opti
             let _ = writeln!(out, "  {number:>2}  {name:<14} {said}");
         }
     }
-    let (before, after) = (Picture::of(&call.steps, false), Picture::of(&call.steps, true));
-    if let Some(before) = before.as_ref().filter(|before| seen.as_ref() != Some(before)) {
-        let after = after.as_ref().unwrap_or(before);
-        let _ = write!(out, "{on}before{off}\n{}", before.draw(after));
-    }
-    if let (Some(after), Some(before)) = (&after, &before) {
-        let _ = write!(out, "{on}after{off}\n{}", after.draw(before));
-    }
-    if let (Some(fault), Some(before)) = (call.of(Kind::Fault).find(|fault| fault.a != 0), &before) {
-        would_have(out, fault, before);
-    }
-    after.or(before)
+    out
 }
 
 /// Where the textbook's procedure has a step.

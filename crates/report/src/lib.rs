@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod around;
 pub use heapglass_capture::calls;
 pub mod explain;
 pub mod filter;

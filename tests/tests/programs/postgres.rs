@@ -113,8 +113,8 @@ fn postgres() {
     // Not under the build: that user may not be able to reach it, and a socket's path must be short.
     let mut trial = Trial::within("postgres", &std::env::temp_dir());
     trial.bring_tools();
-    for path in [trial.dir().to_path_buf(), trial.path("tmp")] {
-        user.owns(&path);
+    for path in [trial.dir(), trial.tmp()] {
+        user.owns(path);
     }
     let site = Site { trial, user, programs, port: free_port().to_string() };
     let made = run_within(

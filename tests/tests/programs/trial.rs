@@ -22,6 +22,7 @@ const THROUGH_COMMAND: bool = true;
 pub struct Trial {
     name: &'static str,
     dir: PathBuf,
+    tmp: PathBuf,
     began: Instant,
     tools: Tools,
 }
@@ -55,10 +56,11 @@ impl Trial {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = parent.join(format!("heapglass-{name}-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(dir.join("tmp")).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
+        let tmp = short_directory(number);
         let command = if THROUGH_COMMAND { built("heapglass") } else { PathBuf::new() };
         let tools = Tools { command, library: built("libheapglass.so").canonicalize().unwrap(), auditor: auditor() };
-        Trial { name, dir, began: Instant::now(), tools }
+        Trial { name, dir, tmp, began: Instant::now(), tools }
     }
 
     /// Copies what a run on Heapglass needs into the trial's directory, for a user who can't read the build's.
@@ -76,6 +78,11 @@ impl Trial {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where its programs put what they need for a moment. Its path is short, wherever the project lies.
+    pub fn tmp(&self) -> &Path {
+        &self.tmp
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -137,7 +144,7 @@ impl Trial {
         for name in ["LD_PRELOAD", "HEAPGLASS", "HEAPGLASS_AUDIT", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "DISPLAY"] {
             command.env_remove(name);
         }
-        command.env("HOME", &self.dir).env("TMPDIR", self.path("tmp"));
+        command.env("HOME", &self.dir).env("TMPDIR", &self.tmp);
         command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").current_dir(&self.dir);
     }
 
@@ -200,7 +207,17 @@ impl Drop for Trial {
         // Straight to the descriptor: the duration is wanted from good tests too, whose prints the harness keeps.
         let _ = writeln!(std::io::stderr(), "{:<24}{:>8.1} s", self.name, self.began.elapsed().as_secs_f64());
         let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = std::fs::remove_dir_all(&self.tmp);
     }
+}
+
+/// A new directory for a trial's `TMPDIR`. A socket's name in the file system has 107 bytes at most, and Python's tests wait for
+/// ever on any malloc when the names they make up in `TMPDIR`, of 32 bytes, don't fit.
+fn short_directory(number: u32) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("heapglass-{}-{number}", std::process::id()));
+    assert!(dir.as_os_str().len() < 72, "{}: too long for names of sockets in it", dir.display());
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
 }
 
 /// Runs a command on Heapglass: it ends well, and Heapglass had nothing to say.

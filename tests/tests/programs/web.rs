@@ -141,9 +141,9 @@ fn nginx_config(trial: &Trial, port: u16) -> String {
     } else {
         ""
     };
-    let dir = trial.dir().display();
+    let (dir, tmp) = (trial.dir().display(), trial.tmp().display());
     let temps: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {dir}/tmp/{kind};\n"))
+        .map(|kind| format!("{kind}_temp_path {tmp}/{kind};\n"))
         .concat();
     format!(
         "{user} daemon off; master_process on; worker_processes 2; pid {dir}/pid; error_log {dir}/errors notice;\n\

@@ -1,5 +1,6 @@
 //! Recordings: made by `record`, read by `stats` and whatever else takes a FILE.
 
+pub mod explain;
 pub mod progress;
 pub mod record;
 pub mod stats;

@@ -4,7 +4,7 @@
 mod picture;
 mod text;
 mod trace;
-mod unwind;
+pub mod unwind;
 
 use crate::line::Line;
 use crate::sync::atomic::{AtomicUsize, Ordering::*};

@@ -1,0 +1,117 @@
+//! `trace -k`: the callers of each call, with functions, files and lines, from the files that the process said its code is from.
+
+use addr2line::Loader;
+use heapglass_event::record::Kind;
+use heapglass_report::calls::Call;
+use heapglass_report::text::Text;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+#[derive(Default)]
+pub struct Callers {
+    /// Of each process.
+    modules: HashMap<u32, Vec<Module>>,
+    /// Opened once each, or not to be opened.
+    files: Vec<(PathBuf, Option<Loader>)>,
+    /// The lines for each address that came up before.
+    lines: HashMap<(u32, u64), String>,
+}
+
+struct Module {
+    start: u64,
+    end: u64,
+    base: u64,
+    /// Which of the files.
+    file: usize,
+}
+
+/// Where they stand.
+const INDENT: &str = "                        > ";
+
+impl Callers {
+    /// Takes in the modules that come with a call.
+    pub fn learn(&mut self, call: &Call, pid: u32) {
+        let mut steps = call.steps.iter();
+        while let Some(step) = steps.next() {
+            if !step.is(Kind::Module) {
+                continue;
+            }
+            let pieces = steps.clone().take_while(|step| step.is(Kind::Path));
+            let mut path: Vec<u8> =
+                pieces.flat_map(|step| [step.a, step.b, step.c]).flat_map(u64::to_le_bytes).collect();
+            path.truncate(step.n as usize);
+            self.add(pid, [step.a, step.b, step.c], PathBuf::from(OsStr::from_bytes(&path)));
+        }
+    }
+
+    fn add(&mut self, pid: u32, [start, end, base]: [u64; 3], path: PathBuf) {
+        let known = self.files.iter().position(|(known, _)| *known == path);
+        let file = known.unwrap_or_else(|| {
+            // A script is named by its own name, not by its interpreter's.
+            let opened = Loader::new(&path).or_else(|_| Loader::new(format!("/proc/{pid}/exe"))).ok();
+            self.files.push((path, opened));
+            self.files.len() - 1
+        });
+        let module = Module { start, end, base, file };
+        let modules = self.modules.entry(pid).or_default();
+        // Whatever was there before is gone, and so are its names.
+        let is_over = |other: &Module| other.start < module.end && module.start < other.end;
+        if modules.iter().any(is_over) {
+            modules.retain(|other| !is_over(other));
+            self.lines.retain(|(process, address), _| *process != pid || !(start..end).contains(address));
+        }
+        modules.push(module);
+    }
+
+    /// Writes a call's callers, a line for each.
+    pub fn write(&mut self, to: &mut Vec<u8>, call: &Call, pid: u32) {
+        let addresses = call.of(Kind::Callers).flat_map(|step| [step.a, step.b, step.c]);
+        for address in addresses.filter(|&address| address != 0) {
+            let known = self.lines.entry((pid, address)).or_insert_with(|| {
+                let modules = self.modules.get(&pid).map_or(&[][..], Vec::as_slice);
+                let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
+                let names = match module.and_then(|module| Some((module, self.files.get(module.file)?))) {
+                    Some((module, file)) => named(module, file, address),
+                    None => vec![format!("{address:#x}")],
+                };
+                names.iter().map(|name| format!("{INDENT}{name}\n")).collect()
+            });
+            to.text(known);
+        }
+    }
+}
+
+/// The functions at a return address, inlined ones too, the innermost first.
+fn named(module: &Module, (path, file): &(PathBuf, Option<Loader>), address: u64) -> Vec<String> {
+    // The call is the instruction before.
+    let place = address.wrapping_sub(module.base).wrapping_sub(1);
+    let whole = format!("{}+{:#x}", path.display(), place.wrapping_add(1));
+    let mut names = file.as_ref().map_or_else(Vec::new, |file| lines(file, place));
+    match names.last_mut() {
+        Some(last) => *last += &format!("  [{whole}]"),
+        None => names.push(whole),
+    }
+    names
+}
+
+fn lines(file: &Loader, place: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Ok(mut frames) = file.find_frames(place) {
+        while let Ok(Some(frame)) = frames.next() {
+            let name = frame.function.as_ref().and_then(|name| Some(name.demangle().ok()?.into_owned()));
+            let line = frame.location.and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));
+            match (name, line) {
+                (Some(name), Some(line)) => found.push(format!("{name} at {line}")),
+                (Some(name), None) => found.push(name),
+                _ => {}
+            }
+        }
+    }
+    if found.is_empty() {
+        let symbol = file.find_symbol(place).map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
+        found.extend(symbol);
+    }
+    found
+}

@@ -1,0 +1,239 @@
+//! `heapglass record`, and what reads its files: that they hold what a trace tells, however the recording ended.
+
+use heapglass_tests::cli::{Dir, heapglass};
+use heapglass_tests::{Door, Ran, compile, have, run};
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn program(source: &str) -> String {
+    compile(source, Door::Preload, &[]).to_str().unwrap().to_owned()
+}
+
+fn record(file: &Path, flags: &[&str], words: &[&str]) -> Ran {
+    run(heapglass().arg("record").arg("-o").arg(file).args(flags).arg("--").args(words))
+}
+
+#[track_caller]
+fn stats(file: &Path) -> Value {
+    let ran = run(heapglass().args(["stats", "--json"]).arg(file)).ok();
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+fn calls(stats: &Value, function: &str) -> u64 {
+    let rows = stats["functions"].as_array().unwrap();
+    rows.iter().find(|row| row["name"] == function).map_or(0, |row| row["calls"].as_u64().unwrap())
+}
+
+/// Without random addresses: they are to be compared.
+fn fixed(command: &Command) -> Command {
+    let mut wrapped = Command::new("setarch");
+    wrapped.arg("-R").arg(command.get_program()).args(command.get_args());
+    wrapped.env_remove("LD_PRELOAD").env_remove("HEAPGLASS_PRELOADED").env("HEAPGLASS", "decay:-1,guard:0");
+    wrapped
+}
+
+#[test]
+fn a_recording_holds_call_by_call_what_a_trace_tells() {
+    if !have("setarch") {
+        return;
+    }
+    let dir = Dir::new("record");
+    let (file, text) = (dir.path().join("recording"), dir.path().join("trace"));
+    let program = program("tests/trace/steps.c");
+    run(&mut fixed(heapglass().arg("trace").arg("-o").arg(&text).args(["--", &program, "60"]))).ok();
+    run(&mut fixed(heapglass().arg("record").arg("-o").arg(&file).args(["--", &program, "60"]))).ok();
+    let text = fs::read_to_string(text).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(" ; ")).collect();
+    assert!(lines.len() > 60);
+    assert_eq!(stats(&file)["calls"], lines.len());
+    for (number, line) in (1..).zip(&lines) {
+        let told = run(heapglass().arg("explain").arg(&file).args(["--at", &number.to_string()])).ok();
+        let (call, result) = line.split(" ; ").next().unwrap().split_once(" = ").unwrap();
+        let expected = format!("{} = {}", call.trim_end(), result.trim());
+        assert_eq!(told.out.lines().nth(1).unwrap(), expected, "call {number}");
+    }
+    let beyond = run(heapglass().arg("explain").arg(&file).args(["--at", "1000000"]));
+    assert!(beyond.code == Some(125) && beyond.err.contains("none by number 1000000"), "{beyond:#?}");
+}
+
+#[test]
+fn explained_from_a_recording_a_call_has_its_steps_and_its_neighbours() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    record(&file, &[], &[&program("examples/c/first.c")]).ok();
+    let told = |number: &str| run(heapglass().arg("explain").arg(&file).args(["--at", number])).ok().out;
+    let second = told("2");
+    assert!(second.starts_with("call 2 of 7, 0."), "{second}");
+    assert!(
+        second.contains("\n   7  top            135120 bytes: 1 × 144 cut off its start, 134976 remain\n"),
+        "{second}"
+    );
+    let (before, after) = second.split_once("\nafter\n").unwrap();
+    assert!(before.contains(" 48 bytes  in use: 32 asked for by call 1") && !before.contains("call 2\n"), "{second}");
+    assert!(after.contains("  * 0x") && after.contains(" 144 bytes  in use: 128 asked for by call 2\n"), "{second}");
+    let unmapped = told("4");
+    assert!(unmapped.contains("      system call    munmap(0x"), "{unmapped}");
+    assert!(unmapped.contains("after\n  nothing in use near 0x"), "{unmapped}");
+    let none = run(heapglass().args(["explain", "--at", "1"]));
+    assert_eq!(none.code, Some(125), "{none:#?}");
+}
+
+#[test]
+fn what_calls_come_to_is_told() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    record(&file, &[], &[&program("examples/c/first.c")]).ok();
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is its owner's alone");
+    let told = stats(&file);
+    assert_eq!((calls(&told, "malloc"), calls(&told, "free"), told["calls"].as_u64()), (4, 3, Some(7)));
+    assert_eq!(told["closed"], true);
+    assert_eq!(told["about"]["ended"], "exited with 0");
+    assert_eq!(told["peak"]["bytes"], 266_240 + 48 + 144);
+    assert_eq!(told["end"]["bytes"], 4112);
+    assert_eq!(told["temporary"]["bytes"], 262_144, "it was freed before the next was allocated");
+    let kernel = told["system_calls"].as_array().unwrap();
+    let names: Vec<&str> = kernel.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["brk", "mmap", "munmap"]);
+    assert_eq!(told["arenas"][0]["kernel_bytes"], 135_168);
+    let lived: u64 = told["lifetimes"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
+    assert_eq!(lived, 3);
+    let screen = run(heapglass().arg("stats").arg(&file)).ok().out;
+    assert!(screen.contains("\n  in use at peak                    266,432 bytes  3 chunks, at call 3, "), "{screen}");
+    let again = run(heapglass().arg("run").arg("--record").arg(&file).args(["--", "true"]));
+    assert!(again.code == Some(125) && again.err.contains("is there already; --force overwrites it"), "{again:#?}");
+    let forced = ["--force", "--", &program("examples/c/first.c")];
+    run(heapglass().arg("run").arg("--record").arg(&file).args(forced)).ok();
+    assert_eq!(stats(&file)["calls"], 7);
+}
+
+#[test]
+fn threads_and_children_are_recorded_in_the_order_of_time() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("threads");
+    let ran = record(&file, &[], &[&program("tests/trace/threads.cc"), "3000"]).ok();
+    assert_eq!(ran.out, "done\n");
+    let told = stats(&file);
+    assert!(calls(&told, "operator new") >= 12_000 && calls(&told, "operator delete") >= 12_000, "{told:#}");
+    // Nothing was freed before it was handed out, whichever thread did it.
+    assert_eq!(told["unknown_frees"], 0);
+    let file = dir.path().join("children");
+    record(&file, &["-f"], &[&program("tests/trace/forks.c")]).ok();
+    assert!(calls(&stats(&file), "malloc") >= 1002);
+}
+
+#[test]
+fn samples_are_one_allocation_in_so_many_with_what_became_of_it() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    record(&file, &["--interval", "50"], &[&program("tests/trace/goes_on.c"), "/dev/null"]).ok();
+    let told = stats(&file);
+    let (made, freed) = (calls(&told, "malloc"), calls(&told, "free"));
+    assert!((2000..8000).contains(&made), "{told:#}");
+    assert!(made - freed <= 2 && told["unknown_frees"] == 0, "{told:#}");
+}
+
+fn grows_to(file: &Path, bytes: u64) {
+    let begun = Instant::now();
+    while fs::metadata(file).map_or(0, |about| about.len()) < bytes {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_recorder_that_is_killed_leaves_what_it_had_written_and_the_program_goes_on() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    let mut command = heapglass();
+    command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "1500000"]);
+    let mut recorder = command.stdout(Stdio::piped()).spawn().unwrap();
+    grows_to(&file, 100_000);
+    recorder.kill().unwrap();
+    let mut out = String::new();
+    recorder.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    recorder.wait().unwrap();
+    assert!(out.starts_with("1500000 steps"), "the program didn't go on: {out}");
+    let ran = run(heapglass().args(["stats", "--json"]).arg(&file)).ok();
+    assert!(ran.err.contains("the recording was cut off"), "{ran:#?}");
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(told["closed"] == false && told["calls"].as_u64().unwrap() > 10_000, "{told:#}");
+}
+
+#[test]
+fn a_full_disk_closes_the_recording_and_the_program_goes_on() {
+    if !have("prlimit") {
+        return;
+    }
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    let mut command = heapglass();
+    command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "1500000"]);
+    let mut recorder = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    grows_to(&file, 100_000);
+    // A limit on what a file may grow to stands in for the disk.
+    let limit = ["--fsize=1000000", "--pid", &recorder.id().to_string()];
+    assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+    let (mut out, mut err) = (String::new(), String::new());
+    recorder.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    recorder.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(recorder.wait().unwrap().code(), Some(0), "{err}");
+    assert!(out.starts_with("1500000 steps"), "{out} {err}");
+    assert!(err.contains("File too large") && err.contains("the recording ends early"), "{err}");
+    let ran = run(heapglass().args(["stats", "--json"]).arg(&file)).ok();
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    // What was there of it is whole.
+    assert_eq!(told["closed"], true, "{told:#} {}", ran.err);
+}
+
+#[test]
+fn what_cant_be_recorded_or_read_is_said() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    for (program, code) in [("/no/such/program", 127), ("/etc/passwd", 126)] {
+        let ran = record(&file, &[], &[program]);
+        assert_eq!(ran.code, Some(code), "{ran:#?}");
+        assert!(!file.exists(), "nothing was recorded");
+    }
+    for output in ["/no/such/dir/file", "/dev/full"] {
+        let ran = record(Path::new(output), &[], &["true"]);
+        assert!(ran.code == Some(125) && ran.err.contains(output), "{ran:#?}");
+    }
+    let killed = record(&file, &[], &["sh", "-c", "kill -SEGV $$"]);
+    assert_eq!(killed.signal, Some(11), "{killed:#?}");
+    fs::write(&file, "no recording").unwrap();
+    for words in [&["stats"][..], &["explain", "--at", "1"]] {
+        let ran = run(heapglass().args(words).arg(&file));
+        assert!(ran.code == Some(125) && ran.err.contains("is no recording"), "{ran:#?}");
+        let ran = run(heapglass().args(words).arg("/no/such/file"));
+        assert!(ran.code == Some(125) && ran.err.contains("/no/such/file: No such file"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_read_as_far_as_it_goes() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    record(&file, &[], &[&program("tests/trace/steps.c"), "200000"]).ok();
+    let whole = fs::read(&file).unwrap();
+    let all = stats(&file)["calls"].as_u64().unwrap();
+    let cut: PathBuf = dir.path().join("cut");
+    let mut last = 0;
+    for part in 1..8 {
+        fs::write(&cut, &whole[..whole.len() * part / 8]).unwrap();
+        let ran = run(heapglass().args(["stats", "--json"]).arg(&cut)).ok();
+        assert!(ran.err.contains("was cut off"), "{ran:#?}");
+        let calls = serde_json::from_str::<Value>(&ran.out).unwrap()["calls"].as_u64().unwrap();
+        assert!((last..=all).contains(&calls), "{last} {calls} {all}");
+        last = calls;
+    }
+    assert!(last > 0);
+    // Whoever reads may stop.
+    let words = format!("'{}' stats '{}' | head -1", heapglass().get_program().display(), file.display());
+    assert!(run(Command::new("sh").args(["-c", &words])).ok().out.contains("exited with 0"));
+}
