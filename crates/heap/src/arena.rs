@@ -3,6 +3,7 @@
 //! The main arena is number 0. Arenas are made when a thread finds all others taken, up to the limit, and never unmade: one
 //! whose threads have ended serves the next that comes.
 
+use crate::ahead;
 use crate::chunk::{Chunk, State};
 use crate::depot;
 use crate::die;
@@ -336,7 +337,9 @@ pub unsafe fn scatter(magazine: *mut Magazine, own: Option<&'static Arena>, idle
         let guard = if is_own { arena.lock(me) } else { arena.try_lock(me) };
         if let Some(mut guard) = guard {
             guard.decay.idle_epochs = idle_epochs;
-            for user in users.iter_mut().filter(is_here) {
+            for index in 0..users.len() {
+                ahead::look(users, index);
+                let Some(user) = users.get_mut(index).filter(is_here) else { continue };
                 guard.merge_cached(*user);
                 *user = 0;
             }
@@ -388,7 +391,11 @@ impl Store {
     unsafe fn merge_all(&mut self, magazine: *mut Magazine) {
         // SAFETY: as the caller promises.
         unsafe {
-            Magazine::users(magazine).iter().for_each(|&user| self.merge_cached(user));
+            let users = Magazine::users(magazine);
+            for (index, &user) in users.iter().enumerate() {
+                ahead::look(users, index);
+                self.merge_cached(user);
+            }
             magazine::put(magazine);
         }
     }

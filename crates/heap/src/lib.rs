@@ -22,6 +22,8 @@ pub mod sync;
 
 // The model checker looks at `sync` alone: the rest lives in statics, which its atomics can't be.
 #[cfg(not(loom))]
+mod ahead;
+#[cfg(not(loom))]
 pub mod aligned;
 #[cfg(not(loom))]
 pub mod arch;

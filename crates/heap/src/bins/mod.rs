@@ -144,6 +144,7 @@ impl Bins {
         unsafe {
             let chunk = self.small.oldest(size)?;
             self.remove(span, chunk);
+            self.small.look_ahead(size);
             Some(chunk)
         }
     }

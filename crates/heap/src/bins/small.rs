@@ -1,6 +1,7 @@
 //! Small bins: one list for each size below `SMALL_MAX`, oldest first, and a bitmap of those that aren't empty.
 
 use super::{chunk_of, link_of};
+use crate::arch;
 use crate::chunk::{Chunk, State};
 use crate::die;
 use crate::list::{self, Link, Span};
@@ -51,6 +52,22 @@ impl Small {
             return None;
         }
         self.oldest_at(size / ALIGN)
+    }
+
+    /// Chunks are often taken in a row: what taking the next one will touch is asked for: the header behind it and the item
+    /// after it in the list.
+    ///
+    /// # Safety
+    /// The arena's lock is held, and something was just taken from this size's list.
+    pub unsafe fn look_ahead(&mut self, size: usize) {
+        if let Some(head) = self.heads.get_mut(size / ALIGN) {
+            // SAFETY: one of our heads, and the item there was proven and written as its neighbour left the list.
+            unsafe {
+                let next = list::bk(head);
+                arch::prefetch((next as usize).wrapping_add(size - 8));
+                arch::prefetch(list::bk(next) as usize);
+            }
+        }
     }
 
     /// The oldest chunk of the smallest size from `size` on.
