@@ -117,6 +117,7 @@ fn metrics_are_the_ledgers_figures() {
     let stats: Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(stats[0]["lines"], ledger["lines"]);
+    assert_eq!(stats[0]["lock_waits"].as_u64().unwrap() as f64, of("heapglass_lock_waits_total"));
     assert!(stats[0]["system_calls"]["brk"].as_u64().unwrap() >= 1 && stats[0]["operations"].is_null());
     let (_, map) = server.get(&format!("/map.json?chunks=1&token={}", server.token));
     let map: Value = serde_json::from_str(&map).unwrap();

@@ -10,7 +10,7 @@ use heapglass_tests::{Door, compile, have, on_heapglass, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 struct Watch {
     child: Child,
@@ -323,6 +323,27 @@ fn it_can_be_read_at_twice_the_size_in_the_dark_and_without_seeing() {
         "[...document.querySelectorAll('button, input, [role=application]')].filter(one => one.tabIndex < 0).map(one => one.id)",
     );
     assert_eq!(unreachable, json!([]));
+}
+
+#[test]
+fn a_core_file_is_shown_as_the_process_was() {
+    if !have("chromium") || !have("gcore") {
+        return;
+    }
+    let held = still();
+    let dir = Dir::new("core");
+    run(Command::new("gcore").arg("-o").arg(dir.path().join("core")).arg(held.pid().to_string())).ok();
+    let core = dir.path().join(format!("core.{}", held.pid()));
+    let core = core.to_str().unwrap();
+    let watch = Watch::start(&[core]);
+    let mut browser = shown(&watch);
+    browser.wait_for("document.querySelector('#phase').innerText.startsWith('a core file')");
+    let map = told(&["map", core, "--json", "--chunks"]);
+    let chunks = map["chunks"].as_array().unwrap().len();
+    assert!(browser.text("#summary").contains(&format!("{chunks} chunks")), "{}", browser.text("#summary"));
+    let ledger = told(&["ledger", core, "--json"]);
+    assert_eq!(number(&browser.text("#ledger-sum")), ledger["sum"].as_u64().unwrap());
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 #[test]

@@ -176,6 +176,12 @@ fn counters(text: &mut Text, all: &[Process<'_>]) {
             text.sample("heapglass_released_bytes_total", one, &[], counted.released_bytes);
         }
     }
+    text.family("heapglass_lock_waits", "counter", "", "Times that a thread slept for a lock of the heap's.");
+    for one in all {
+        if let Some(counted) = one.counted {
+            text.sample("heapglass_lock_waits_total", one, &[], counted.lock_waits);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -156,6 +156,7 @@ impl Served {
             all["operations"] = counted.operations.map_or(Value::Null, |figures| named(&figures));
             all["system_calls"] = named(&counted.system_calls);
             all["released_bytes"] = json!(counted.released_bytes);
+            all["lock_waits"] = json!(counted.lock_waits);
         }
         all
     }
