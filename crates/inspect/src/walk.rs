@@ -80,6 +80,8 @@ pub struct Walked {
     pub again: u64,
     /// The arena's counters say what was seen, before and after.
     pub steady: bool,
+    /// It changed too fast for another reading to be worth its while.
+    pub gave_up: bool,
     free: (u64, u64),
     fast: (u64, u64),
 }
@@ -90,8 +92,8 @@ const HELD: usize = 64;
 const TRIES: usize = 24;
 const PATIENT_TRIES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(1);
-/// Times for one heap: a heap whose owner is faster than us isn't read for ever.
-const TRIES_MAX: u64 = 20_000;
+/// Times for one arena: one whose threads are faster than us isn't read for ever. What is odd from then on may well be a race.
+const TRIES_MAX: u64 = 1000;
 const DAMAGES_MAX: usize = 100;
 /// Headers in a row that must prove themselves behind damage.
 const CHAIN: usize = 4;
@@ -194,6 +196,7 @@ impl Walk<'_> {
             if self.target.memory.runs() && tries < TRIES && self.walked.again < TRIES_MAX {
                 tries += 1;
                 self.walked.again += 1;
+                self.walked.gave_up = self.walked.again == TRIES_MAX;
                 if tries > PATIENT_TRIES {
                     sleep(PAUSE);
                 }
@@ -212,15 +215,16 @@ impl Walk<'_> {
             }
             // A process that was stopped, not one that ended: its owner may be in the middle of it.
             let half_done = self.target.pid.is_some() && self.arena.locked;
+            let is_unclear = changed || half_done || self.walked.gave_up;
             let chunk = match look {
                 Look::Sound(chunk) => chunk,
                 Look::Odd(chunk, what) => {
-                    self.damage(at, what, changed || half_done);
+                    self.damage(at, what, is_unclear);
                     chunk
                 }
                 Look::Broken(what) => {
                     let end = self.resume(&mut window, &heap, at);
-                    self.damage(at, what, changed || half_done);
+                    self.damage(at, what, is_unclear);
                     Chunk { at, size: end - at, flags: 0, what: What::Damaged, holder: None }
                 }
             };

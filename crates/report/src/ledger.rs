@@ -347,7 +347,7 @@ fn arena_part(
             tally.see(chunk);
             see(Seen::Chunk(chunk));
         })?;
-        if !walked.steady && target.memory.runs() && tries < TRIES {
+        if !walked.steady && !walked.gave_up && target.memory.runs() && tries < TRIES {
             tries += 1;
             arena = heapglass_inspect::records::arena(&*target.memory, &target.layout, arena.index, arena.at)?;
             continue;
