@@ -52,6 +52,7 @@ pub fn all() -> Result<Vec<Step>, String> {
     steps.push(unit(HEAP, &["--features", SMALL_WORLD]));
     steps.push(unit(FUZZED, &["--release", "--test", REFUSALS, "--features", REFUSALS]));
     steps.push(step("loom", "every interleaving of the concurrent pieces", loom));
+    steps.push(step("schedules", "the whole heap under threads that take turns", schedules));
     steps.extend(built_tests()?);
     Ok(steps)
 }
@@ -72,6 +73,12 @@ fn unit(package: &str, extra: &[&'static str]) -> Step {
 fn loom() -> Outcome {
     let words = ["test", "--quiet", "--release", "-p", HEAP, "--test", "loom*", "--target-dir", "target/loom"];
     shown(cargo().args(words).env("RUSTFLAGS", "--cfg loom"))
+}
+
+fn schedules() -> Outcome {
+    let features = format!("scheduled,{SMALL_WORLD}");
+    let words = ["test", "--quiet", "--release", "-p", HEAP, "--test", "scheduled", "--features", &features];
+    shown(cargo().args(words))
 }
 
 fn built_tests() -> Result<Vec<Step>, String> {

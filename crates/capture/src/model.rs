@@ -46,7 +46,8 @@ pub struct Known {
 /// What was seen of one thread.
 pub struct Seen {
     last: Vec<u64>,
-    freed: [u64; FREED],
+    /// With the bytes of their chunks, as far as those are known.
+    freed: [(u64, u64); FREED],
     last_sequence: i64,
     last_result: u64,
     classes: Map<u64, Class>,
@@ -97,7 +98,7 @@ impl Model {
         self.threads.push(thread);
         self.seen.push(Seen {
             last: vec![0; PLACES],
-            freed: [0; FREED],
+            freed: [(0, 0); FREED],
             last_sequence: 0,
             last_result: 0,
             classes: Map::default(),
@@ -123,11 +124,10 @@ impl Model {
         walk.shown.clear();
         let class = chunk_for(request);
         let freed = if frees { arguments[0] } else { 0 };
-        let bytes_freed = walk.known.get(&freed).map_or(0, |known| known.bytes);
+        let known_freed = if freed == 0 { None } else { walk.known.get(&freed) };
+        let (bytes_freed, sequence) = known_freed.map_or((0, None), |known| (known.bytes, Some(known.sequence)));
         walk.shown.extend([arguments[0], arguments[1], request, class, freed.wrapping_sub(16), bytes_freed]);
-        for back in 0..FREED {
-            let parked = walk.seen.freed[back];
-            let bytes = walk.known.get(&parked).map_or(0, |known| known.bytes);
+        for (parked, bytes) in walk.seen.freed {
             walk.shown.extend([parked, parked.wrapping_sub(16), bytes]);
         }
         let hands_out = call.function.is_some_and(|function| !function.gives_back());
@@ -141,8 +141,8 @@ impl Model {
         }
         if frees && freed != 0 {
             walk.seen.freed.rotate_right(1);
-            walk.seen.freed[0] = freed;
-            walk.seen.last_sequence = walk.known.get(&freed).map_or(walk.seen.last_sequence, |known| known.sequence);
+            walk.seen.freed[0] = (freed, bytes_freed);
+            walk.seen.last_sequence = sequence.unwrap_or(walk.seen.last_sequence);
         }
         if hands_out && call.result != 0 && !call.failed {
             walk.seen.last_result = call.result;

@@ -10,6 +10,9 @@ use crate::hash::Map;
 use crate::{Error, zstd};
 use heapglass_event::record::{Kernel, Kind, Outcome, Record};
 
+/// Bits of an address within a page.
+const PAGE: u32 = 12;
+
 /// A chunk in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Live {
@@ -32,6 +35,13 @@ pub struct Chunk {
 
 #[derive(Clone, Default)]
 pub struct State {
+    /// What a keyframe had, sorted, and which of it is gone by now: a map of a million would take longer to fill than to read.
+    base: Vec<Chunk>,
+    gone: Vec<bool>,
+    base_chunks: usize,
+    /// Where in it each page begins and ends: to search all of it would be a cache miss for each halving.
+    pages: Map<(u32, u64), (usize, usize)>,
+    /// What came since.
     live: Map<(u32, u64), Live>,
     owed: Map<(u32, u64), u32>,
     /// Bytes of all chunks in use, and what was asked for.
@@ -82,7 +92,7 @@ impl State {
             }
             return None;
         }
-        let gone = self.live.remove(&place);
+        let gone = self.live.remove(&place).or_else(|| self.take_from_base(place));
         match &gone {
             Some(live) => self.count_out(live),
             None => self.strangers += 1,
@@ -91,12 +101,30 @@ impl State {
     }
 
     fn put(&mut self, place: (u32, u64), live: Live) {
-        self.bytes = self.bytes.saturating_add(live.bytes);
-        self.requested = self.requested.saturating_add(live.request);
-        if let Some(before) = self.live.insert(place, live) {
+        self.count_in(&live);
+        if let Some(before) = self.live.insert(place, live).or_else(|| self.take_from_base(place)) {
             self.count_out(&before);
             *self.owed.entry(place).or_default() += 1;
         }
+    }
+
+    fn in_base(&self, place: (u32, u64)) -> Option<usize> {
+        let &(start, end) = self.pages.get(&(place.0, place.1 >> PAGE))?;
+        let page = self.base.get(start..end)?;
+        let index = start + page.binary_search_by_key(&place.1, |chunk| chunk.pointer).ok()?;
+        (!self.gone.get(index)?).then_some(index)
+    }
+
+    fn take_from_base(&mut self, place: (u32, u64)) -> Option<Live> {
+        let index = self.in_base(place)?;
+        *self.gone.get_mut(index)? = true;
+        self.base_chunks -= 1;
+        self.base.get(index).map(|chunk| chunk.live)
+    }
+
+    fn count_in(&mut self, live: &Live) {
+        self.bytes = self.bytes.saturating_add(live.bytes);
+        self.requested = self.requested.saturating_add(live.request);
     }
 
     fn count_out(&mut self, live: &Live) {
@@ -105,16 +133,18 @@ impl State {
     }
 
     pub fn chunks(&self) -> usize {
-        self.live.len()
+        self.live.len() + self.base_chunks
     }
 
     pub fn get(&self, pid: u32, pointer: u64) -> Option<&Live> {
-        self.live.get(&(pid, pointer))
+        let place = (pid, pointer);
+        self.live.get(&place).or_else(|| self.base.get(self.in_base(place)?).map(|chunk| &chunk.live))
     }
 
     /// In no order.
     pub fn iter(&self) -> impl Iterator<Item = Chunk> {
-        self.live.iter().map(|(&(pid, pointer), &live)| Chunk { pid, pointer, live })
+        let base = self.base.iter().zip(&self.gone).filter(|(_, gone)| !**gone).map(|(chunk, _)| *chunk);
+        base.chain(self.live.iter().map(|(&(pid, pointer), &live)| Chunk { pid, pointer, live }))
     }
 
     /// By process and address.
@@ -149,8 +179,9 @@ impl State {
             if chunk.pid != last.pid {
                 last.pointer = 0;
             }
-            let distance = chunk.pointer - last.pointer;
-            put(&mut columns[1], distance.rotate_right(4));
+            // From the end of the one before: most lie side by side.
+            let distance = chunk.pointer.wrapping_sub(last.pointer).wrapping_sub(last.live.bytes);
+            put_signed(&mut columns[1], distance.rotate_right(4).cast_signed());
             put_signed(&mut columns[2], live.bytes.wrapping_sub(last.live.bytes).cast_signed());
             put_signed(&mut columns[3], live.bytes.wrapping_sub(live.request).cast_signed());
             put_signed(&mut columns[4], live.born.wrapping_sub(last.live.born).cast_signed());
@@ -164,7 +195,7 @@ impl State {
             [u64::from(pid), pointer, count.into()].iter().for_each(|&number| put(&mut columns[5], number));
         }
         let mut head = Vec::new();
-        for number in [self.calls, self.kernel_bytes.cast_unsigned(), self.strangers, self.live.len() as u64] {
+        for number in [self.calls, self.kernel_bytes.cast_unsigned(), self.strangers, self.chunks() as u64] {
             put(&mut head, number);
         }
         put(&mut head, threads.len() as u64);
@@ -199,7 +230,7 @@ impl State {
         if count > distances.len() as u64 {
             return Err(Error::DAMAGED);
         }
-        state.live.reserve(count as usize);
+        state.base.reserve_exact(count as usize);
         let [mut who, mut distances, mut bytes, mut slack, mut born, mut owed] =
             [who, distances, bytes, slack, born, owed].map(|column| Cursor(column));
         let mut last = Chunk { pid: 0, pointer: 0, live: Live::default() };
@@ -214,13 +245,22 @@ impl State {
             if last.live.thread.pid != last.pid {
                 (last.pid, last.pointer) = (last.live.thread.pid, 0);
             }
-            last.pointer = last.pointer.wrapping_add(distances.number()?.rotate_left(4));
+            let distance = distances.signed()?.cast_unsigned().rotate_left(4);
+            last.pointer = last.pointer.wrapping_add(last.live.bytes).wrapping_add(distance);
             last.live.bytes = last.live.bytes.wrapping_add(bytes.signed()?.cast_unsigned());
             last.live.request = last.live.bytes.wrapping_sub(slack.signed()?.cast_unsigned());
             last.live.born = last.live.born.wrapping_add(born.signed()?.cast_unsigned());
-            state.put((last.pid, last.pointer), last.live);
+            if state.base.last().is_some_and(|before| (before.pid, before.pointer) >= (last.pid, last.pointer)) {
+                return Err(Error::DAMAGED);
+            }
+            state.count_in(&last.live);
+            state.base.push(last);
         }
-        state.owed.clear();
+        for (index, chunk) in state.base.iter().enumerate() {
+            state.pages.entry((chunk.pid, chunk.pointer >> PAGE)).or_insert((index, index)).1 = index + 1;
+        }
+        state.base_chunks = state.base.len();
+        state.gone = vec![false; state.base.len()];
         while !owed.is_empty() {
             let (pid, pointer, count) = (owed.number()? as u32, owed.number()?, owed.number()? as u32);
             if count > 0 {

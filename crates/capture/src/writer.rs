@@ -19,8 +19,8 @@ const RECORDS: u64 = 1 << 20;
 const BYTES: usize = 4 << 20;
 /// A call's records at most: what is more is said to be dropped.
 const STEPS_MAX: usize = 1 << 19;
-/// Calls from one keyframe to the next at least. Where more chunks are in use than twice that, calls are half as many as chunks: so
-/// keyframes hold two chunks for each call at most.
+/// Calls from one keyframe to the next at least; where many chunks are in use, three for four of them: a chunk takes three to four
+/// bytes of a keyframe.
 const KEYFRAME: u64 = 1 << 17;
 /// What was told longer ago than that is written, though the block isn't full.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -121,7 +121,7 @@ impl Writer {
         self.records += block.records;
         let content = self.packer.finish();
         self.put(block, &content)?;
-        if self.state.calls - self.last_keyframe >= KEYFRAME.max(self.state.chunks() as u64 / 2) {
+        if self.state.calls - self.last_keyframe >= KEYFRAME.max(self.state.chunks() as u64 / 4 * 3) {
             self.last_keyframe = self.state.calls;
             let content = self.state.pack();
             self.put(Block { first: self.state.calls, ..Block::of(Kind::Keyframe) }, &content)?;

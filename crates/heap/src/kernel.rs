@@ -2,7 +2,9 @@
 //! a page of our own.
 
 use crate::probe::{self, Kernel, Kind, Outcome};
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+// What lies in pages that other processes read.
+use core::sync::atomic::AtomicU64;
 use heapglass_event::Counters;
 use heapglass_event::root::Place;
 use heapglass_os::{self as os, Access, Errno};

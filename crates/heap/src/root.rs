@@ -5,8 +5,9 @@ use crate::bins::{large, pages};
 use crate::chunk::{SECRET, State};
 use crate::policy::POLICY;
 use crate::size::*;
-use crate::sync::atomic::AtomicUsize;
 use crate::{arena, depot, guard, kernel, list, magazine, mapped, meta, region, store, thread};
+// What readers outside read.
+use core::sync::atomic::AtomicUsize;
 use heapglass_event::root::*;
 
 /// In writable data, since it has an atomic: so a core file always has it.

@@ -24,29 +24,41 @@ struct Piece {
     chunk: Option<Chunk>,
 }
 
-/// Draws the neighbourhood of all pointers that a call is about, before and after it.
-pub fn draw(before: &State, after: &State, pid: u32, call: &Call) -> String {
-    let mut text = String::new();
-    let mut pointers: Vec<u64> = [call.gives_up(), call.hands_out()].into_iter().filter(|&at| at != 0).collect();
-    pointers.sort_unstable();
-    pointers.dedup_by(|later, first| *later - *first < WINDOW / 2);
-    for &pointer in &pointers {
-        let (old, new) = (pieces(before, pid, pointer), pieces(after, pid, pointer));
-        // Both by the same measure.
-        let whole = |pieces: &[Piece]| -> u64 {
-            pieces.iter().filter(|piece| piece.chunk.is_some()).map(|piece| piece.bytes).sum()
-        };
-        let column = (whole(&old).max(whole(&new)) / WIDTH).max(16).next_multiple_of(16);
-        text += "before\n";
-        one(&mut text, &old, &new, pointer, column);
-        text += "after\n";
-        one(&mut text, &new, &old, pointer, column);
+/// The neighbourhoods of the pointers that a call is about, as they were before it.
+pub struct Around {
+    pid: u32,
+    places: Vec<(u64, Vec<Piece>)>,
+}
+
+impl Around {
+    pub fn before(state: &State, pid: u32, call: &Call) -> Around {
+        let mut pointers: Vec<u64> = [call.gives_up(), call.hands_out()].into_iter().filter(|&at| at != 0).collect();
+        pointers.sort_unstable();
+        pointers.dedup_by(|later, first| *later - *first < WINDOW / 2);
+        Around { pid, places: pointers.into_iter().map(|pointer| (pointer, pieces(state, pid, pointer))).collect() }
     }
-    if !pointers.is_empty() {
-        text.push('\n');
-        text += LEGEND;
+
+    /// Draws them as they were, and as they are.
+    pub fn draw(&self, state: &State) -> String {
+        let mut text = String::new();
+        for (pointer, old) in &self.places {
+            let new = pieces(state, self.pid, *pointer);
+            // Both by the same measure.
+            let whole = |pieces: &[Piece]| -> u64 {
+                pieces.iter().filter(|piece| piece.chunk.is_some()).map(|piece| piece.bytes).sum()
+            };
+            let column = (whole(old).max(whole(&new)) / WIDTH).max(16).next_multiple_of(16);
+            text += "before\n";
+            one(&mut text, old, &new, *pointer, column);
+            text += "after\n";
+            one(&mut text, &new, old, *pointer, column);
+        }
+        if !text.is_empty() {
+            text.push('\n');
+            text += LEGEND;
+        }
+        text
     }
-    text
 }
 
 fn pieces(state: &State, pid: u32, pointer: u64) -> Vec<Piece> {
@@ -117,10 +129,10 @@ mod tests {
             };
             state.apply(thread, &call);
         }
-        let before = state.clone();
         let free = Call { function: Some(Function::Free), arguments: [0x1040, 0], ..Call::default() };
+        let around = Around::before(&state, 1, &free);
         state.apply(thread, &free);
-        let drawn = draw(&before, &state, 1, &free);
+        let drawn = around.draw(&state);
         assert!(drawn.contains("    |H##|H##|H##|   16 bytes a column\n"), "{drawn}");
         assert!(drawn.contains("    |H##|---|H##|   16 bytes a column\n"), "{drawn}");
         assert!(drawn.contains("  * 0x1030          48 bytes  not in use\n"), "{drawn}");

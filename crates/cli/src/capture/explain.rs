@@ -3,7 +3,7 @@
 use super::{open, said};
 use crate::failure::Failure;
 use crate::stats::grouped;
-use heapglass_report::around;
+use heapglass_report::around::Around;
 use heapglass_report::explain;
 use std::fmt::Write;
 use std::path::Path;
@@ -12,13 +12,14 @@ use std::path::Path;
 pub fn told(path: &Path, number: u64, bold: bool) -> Result<String, Failure> {
     let capture = open(path)?;
     let fail = |error| said(path, &error);
-    let before = capture.state_at(number.saturating_sub(1)).map_err(fail)?;
+    let mut state = capture.state_at(number.saturating_sub(1)).map_err(fail)?;
     let Some(event) = (if number == 0 { None } else { capture.event(number).map_err(fail)? }) else {
         let calls = grouped(capture.calls());
         return Err(Failure::ours(format!("{}: has calls 1 to {calls}, and none by number {number}", path.display())));
     };
-    let mut after = before.clone();
-    after.apply(event.thread, &event.call);
+    let chunks = state.chunks();
+    let around = Around::before(&state, event.thread.pid, &event.call);
+    state.apply(event.thread, &event.call);
     let nanos = capture.nanos(event.call.began);
     let mut text = String::new();
     let _ = writeln!(
@@ -30,9 +31,9 @@ pub fn told(path: &Path, number: u64, bold: bool) -> Result<String, Failure> {
         nanos / 1000 % 1_000_000,
         event.thread.tid,
         event.thread.pid,
-        grouped(before.chunks() as u64)
+        grouped(chunks as u64)
     );
     text += &explain::explain(std::slice::from_ref(&event.call), bold);
-    text += &around::draw(&before, &after, event.thread.pid, &event.call);
+    text += &around.draw(&state);
     Ok(text)
 }

@@ -4,16 +4,20 @@
 pub mod inbox;
 pub mod lock;
 pub mod seats;
+#[cfg(feature = "scheduled")]
+pub mod turns;
 pub mod waiting;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "scheduled")))]
 pub use core::sync::atomic;
 #[cfg(loom)]
 pub use loom::sync::atomic;
+#[cfg(feature = "scheduled")]
+pub use turns::atomic;
 
 /// Sleep and wake on a word: the kernel's futex, or a model of it in which a wake-up that comes too early is lost, so that the
 /// model checker finds a sleeper whom nobody wakes.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "scheduled")))]
 pub(crate) mod futex {
     use crate::sync::atomic::AtomicU32;
     pub use heapglass_os::thread::pause;
@@ -24,6 +28,26 @@ pub(crate) mod futex {
     pub fn wait(word: &AtomicU32, expected: u32) {
         crate::kernel::waits_for_lock();
         wait_for(word, expected, 50_000_000);
+    }
+}
+/// Under a test's scheduler nobody sleeps: who would wait lets another thread go first, and looks again.
+#[cfg(feature = "scheduled")]
+pub(crate) mod futex {
+    use crate::sync::turns::{Step, atomic::AtomicU32, step};
+    pub use heapglass_os::clock_nanos as now;
+
+    pub fn wait(_: &AtomicU32, _: u32) {
+        step(Step::Wait);
+    }
+
+    pub fn wait_for(_: &AtomicU32, _: u32, _: u32) {
+        step(Step::Wait);
+    }
+
+    pub fn wake_one(_: &AtomicU32) {}
+
+    pub fn pause() {
+        step(Step::Wait);
     }
 }
 #[cfg(loom)]

@@ -8,7 +8,7 @@ use heapglass_heap::{aligned, check, free, malloc, realloc, trim};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub const SLOTS: usize = 40;
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +199,25 @@ fn slot_of(op: Op) -> usize {
     }
 }
 
+/// A slot, which whoever has it keeps through a whole call.
+#[cfg(not(feature = "scheduled"))]
+fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same by turns: its holder needs turns to give it up.
+#[cfg(feature = "scheduled")]
+fn locked<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    use heapglass_heap::sync::turns::{Step, step};
+    loop {
+        match slot.try_lock() {
+            Ok(slot) => return slot,
+            Err(std::sync::TryLockError::Poisoned(slot)) => return slot.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => step(Step::Wait),
+        }
+    }
+}
+
 /// The model's table. What a failing case leaves is freed, so that the next starts from nothing.
 pub struct Table(Vec<Mutex<Option<Held>>>);
 
@@ -208,8 +227,7 @@ impl Table {
     }
 
     pub fn act(&self, op: Op, seed: u64) {
-        let mut slot = self.0[slot_of(op)].lock().unwrap_or_else(PoisonError::into_inner);
-        act(&mut slot, op, seed);
+        act(&mut locked(&self.0[slot_of(op)]), op, seed);
     }
 
     /// No two live chunks share a byte, and each is whole.

@@ -1,4 +1,5 @@
 //! Sequences of calls against the model, by one thread and by several: what tests in one mode or another have in common.
+#![allow(dead_code)]
 
 use crate::model::{Op, Table};
 use crate::world::{self, Mode};
@@ -25,15 +26,29 @@ pub fn one_thread(mode: Mode, ops: &[Op], check_each: bool) {
 
 /// Rounds of several threads each over one table: what one allocated another resizes and frees, also when the first has ended.
 pub fn many_threads(mode: Mode, rounds: &[Vec<Vec<Op>>], at_thread_end: impl Fn() + Sync) {
+    rounds_of_threads(mode, rounds, |_| {}, |_| (), at_thread_end);
+}
+
+/// Before each round `begin` is told how many threads there will be; each thread holds what `enter` gives it for its number.
+pub fn rounds_of_threads<Entered>(
+    mode: Mode,
+    rounds: &[Vec<Vec<Op>>],
+    begin: impl Fn(usize),
+    enter: impl Fn(usize) -> Entered + Sync,
+    at_thread_end: impl Fn() + Sync,
+) {
     world::reset(mode);
     let table = Table::new();
     for (round, scripts) in rounds.iter().enumerate() {
         let start = Barrier::new(scripts.len());
+        begin(scripts.len());
         thread::scope(|scope| {
             let spawn = |(number, script): (usize, &'_ Vec<Op>)| {
-                let (table, start, script, at_thread_end) = (&table, &start, script.clone(), &at_thread_end);
+                let (table, start, script) = (&table, &start, script.clone());
+                let (enter, at_thread_end) = (&enter, &at_thread_end);
                 scope.spawn(move || {
                     start.wait();
+                    let _entered = enter(number);
                     for (step, &op) in script.iter().enumerate() {
                         table.act(op, (round << 40 | number << 32 | step) as u64);
                     }
