@@ -393,6 +393,9 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     let ran = run(record.args(["record", "-o"]).arg(&file).arg(&program).arg("20000").env("HEAPGLASS", "guard:0"));
     assert_eq!(ran.code, Some(7), "{ran:#?}");
     let stats = told(&["stats", file.to_str().unwrap(), "--json"]);
+    let ledger = told(&["ledger", file.to_str().unwrap(), "--json"]);
+    assert_eq!(ledger["lines"]["in_use"]["bytes"], stats["end"]["requested"], "{ledger}");
+    assert_eq!(ledger["peak_bytes"], stats["peak"]["bytes"], "{ledger}");
     let watch = Watch::start_as("view", &[file.to_str().unwrap()]);
     let mut browser = shown_with(&watch, 0);
     browser.wait_for("+document.body.dataset.calls > 0");

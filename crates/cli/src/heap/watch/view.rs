@@ -8,8 +8,8 @@ use super::{assets, open_browser};
 use crate::capture;
 use crate::failure::Failure;
 use crate::heap::http::{self, Answer, Door, Request};
-use crate::heap::map;
 use crate::heap::text::grouped;
+use crate::heap::{map, recorded};
 use heapglass_capture::{Capture, Chunk, Event, State};
 use heapglass_report::filter::{self, Filter};
 use heapglass_report::line::{Clock, Style, Writer};
@@ -99,14 +99,14 @@ impl Recording {
             .blocks()
             .iter()
             .map(|block| {
-                let lines = lines(block.bytes, block.requested, block.chunks, block.kernel_bytes);
+                let lines = recorded::lines(block.bytes, block.requested, block.chunks, block.kernel_bytes);
                 json!([seconds(self.capture.nanos(block.ended)), block.first + block.calls, lines.map(|line| line.1)])
             })
             .collect();
         Answer::json(
             json!({
                 "pid": self.pid, "phase": "recorded", "listening": false, "held": false, "launched": false, "calls": summary.calls,
-                "lost": 0, "seconds": seconds(summary.nanos), "kernel": [], "curve": curve, "lines": names(),
+                "lost": 0, "seconds": seconds(summary.nanos), "kernel": [], "curve": curve, "lines": recorded::names(),
             })
             .to_string(),
         )
@@ -135,7 +135,7 @@ impl Recording {
             let all = chunks.len();
             chunks.retain(|chunk| chunk.pid == self.pid);
             let others = all - chunks.len();
-            (chunks, others, lines(state.bytes, state.requested, all as u64, state.kernel_bytes))
+            (chunks, others, recorded::lines(state.bytes, state.requested, all as u64, state.kernel_bytes))
         })?;
         let now = self.event(at)?;
         let drawn = Drawn::of(&chunks, marks);
@@ -156,7 +156,7 @@ impl Recording {
             "page": 4096, "seconds": now.as_ref().map_or(0.0, |event| self.seconds(event.call.ended)), "took": began.elapsed().as_secs_f64(),
             "calls": at, "shades": shades, "chunk_count": drawn.words.chunks, "heaps": drawn.heaps, "mapped": drawn.mapped,
             "more_mapped": 0, "threads": [], "system_calls": null, "released": null, "born": null, "marks": drawn.marks_at,
-            "lines": names(), "advice": "", "notes": notes,
+            "lines": recorded::names(), "advice": "", "notes": notes,
             "ledger": {
                 "of": format!("{}: {name}", self.file.display()), "lines": told, "sum": total, "rss": null, "swap": 0, "arenas": [],
                 "largest_free": 0, "free_sizes": [], "pins": [], "damages": [], "more_damage": 0, "steady": true,
@@ -252,28 +252,6 @@ fn marks(request: &Request) -> Vec<u64> {
     marks
 }
 
-/// Key, bytes, chunks.
-fn lines(bytes: u64, requested: u64, chunks: u64, kernel: i64) -> [(&'static str, u64, u64); 4] {
-    let headers = (chunks * 8).min(bytes);
-    let requested = requested.min(bytes - headers);
-    let rest = u64::try_from(kernel).unwrap_or(0).saturating_sub(bytes);
-    [
-        ("in_use", requested, chunks),
-        ("rounding", bytes - headers - requested, 0),
-        ("headers", headers, 0),
-        ("unused", rest, 0),
-    ]
-}
-
-fn names() -> Value {
-    json!([
-        ["in_use", "requested", true],
-        ["rounding", "rounding", true],
-        ["headers", "headers of chunks in use", true],
-        ["unused", "not in use, of what the kernel gave", true],
-    ])
-}
-
 /// Chunks in use as words, with what lies between.
 #[derive(Default)]
 struct Drawn {
@@ -350,9 +328,5 @@ mod tests {
         let words = [2 << 4, 2 << 4 | UNUSED, 3 << 4, 4 << 4];
         assert_eq!(drawn.words.words, [&words[..], &[0, 0, 1, 0]].concat());
         assert_eq!((drawn.heaps.len(), drawn.mapped.len(), drawn.marks_at), (2, 1, Some(4)));
-        assert_eq!(
-            lines(100, 60, 2, 300),
-            [("in_use", 60, 2), ("rounding", 24, 0), ("headers", 16, 0), ("unused", 200, 0)]
-        );
     }
 }
