@@ -14,6 +14,7 @@ use heapglass_inspect::records::{Arena, MappedState, Records};
 use heapglass_inspect::trouble::Result;
 use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
+use std::time::{Duration, Instant};
 
 /// The lines, in the order in which they are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -247,8 +248,9 @@ pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
         records: Records::default(),
     };
     let mut ours = Ours::default();
+    let mut caches = Caches::read(target, &records)?;
     for arena in &records.arenas {
-        let part = arena_part(target, arena, &records, (&mut ledger, &mut ours), see)?;
+        let part = arena_part(target, arena, (&records, &mut caches), (&mut ledger, &mut ours), see)?;
         ledger.arenas.push(part);
     }
     for mapped in &records.mapped {
@@ -330,20 +332,42 @@ fn others(sums: &mut Sums, mappings: &[Mapping], ours: &Ours) {
     }
 }
 
+/// What is in caches, and since when that is known: with hundreds of arenas it isn't asked anew for each.
+struct Caches {
+    holders: Holders,
+    at: Instant,
+}
+
+/// What is in the caches of a running program is asked anew after this long.
+const FRESH: Duration = Duration::from_millis(20);
+
+impl Caches {
+    fn read(target: &Target, records: &Records) -> Result<Caches> {
+        Ok(Caches { holders: Holders::read(target, records)?, at: Instant::now() })
+    }
+
+    fn refresh(&mut self, target: &Target, records: &Records, tries: usize) -> Result<()> {
+        if target.memory.runs() && (tries > 1 || self.at.elapsed() > FRESH) {
+            *self = Caches::read(target, records)?;
+        }
+        Ok(())
+    }
+}
+
 fn arena_part(
     target: &Target,
     arena: &Arena,
-    records: &Records,
+    (records, caches): (&Records, &mut Caches),
     (ledger, ours): (&mut Ledger, &mut Ours),
     see: &mut dyn FnMut(Seen),
 ) -> Result<ArenaPart> {
     let mut arena = arena.clone();
     let mut tries = 1;
     loop {
-        let holders = Holders::read(target, records)?;
+        caches.refresh(target, records, tries)?;
         let mut tally = Tally::new(target, &arena)?;
         see(Seen::Arena(&arena));
-        let walked = aside::arena(target, &arena, &holders, &mut |chunk| {
+        let walked = aside::arena(target, &arena, &caches.holders, &mut |chunk| {
             tally.see(chunk);
             see(Seen::Chunk(chunk));
         })?;
