@@ -1,4 +1,4 @@
-//! The README and ARCHITECTURE.md say what is so: commands give the output that stands below them, the table of settings
+//! The README, ARCHITECTURE.md and SECURITY.md say what is so: commands give the output that stands below them, the table of settings
 //! has the keys that the allocator reads, the lines for Rust are those of the example, the code map has every file, and the
 //! tests that are named exist.
 //!
@@ -186,6 +186,20 @@ fn the_code_map_has_every_file() {
         for file in files.iter().filter(|file| !file.starts_with("arch/")) {
             assert!(part.contains(file.as_str()), "{name}: {file} is not in the code map");
         }
+    }
+}
+
+/// Whatever the allocator says when it stops a program stands in the tables of SECURITY.md.
+#[test]
+fn the_last_lines_are_documented() {
+    let security = text("SECURITY.md");
+    let said = text("crates/heap/src/die.rs");
+    let code = said.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    // Every second piece between quotes is a text.
+    let texts: Vec<&str> = code.flat_map(|line| line.split('"').skip(1).step_by(2)).collect();
+    assert!(texts.len() > 30, "the texts were not found");
+    for piece in texts.iter().map(|piece| piece.trim_matches([' ', '(', ')', ':', ';', ','])) {
+        assert!(security.contains(piece), "SECURITY.md doesn't have the words: {piece}");
     }
 }
 

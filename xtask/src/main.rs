@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+mod attacks;
 mod benchmarks;
 mod callgrind;
 mod cargo;
@@ -66,13 +67,18 @@ fn main() -> ExitCode {
         ["fuzz", words @ ..] => ended(fuzz::run(words)),
         ["soak", words @ ..] => ended(fuzz::soak(words)),
         ["benchmarks", words @ ..] => ended(benchmarks::run(words)),
+        ["attacks", words @ ..] => ended(attacks::run(words)),
         ["help" | "--help" | "-h"] => {
-            println!("{USAGE}\n{}\n{}", benchmarks::USAGE, fuzz::USAGE);
+            println!("{}", usage());
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{USAGE}\n{}\n{}", benchmarks::USAGE, fuzz::USAGE);
+            eprintln!("{}", usage());
             ExitCode::from(2)
         }
     }
+}
+
+fn usage() -> String {
+    [USAGE, benchmarks::USAGE, attacks::USAGE, fuzz::USAGE].join("\n")
 }

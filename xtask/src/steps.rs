@@ -2,7 +2,7 @@
 //! after the build.
 
 use crate::cargo::{cargo, list, packages, shown, text};
-use crate::{Outcome, counts, edges, no_c, rivals, root, symbols, tidy, tools};
+use crate::{Outcome, attacks, counts, edges, no_c, rivals, root, symbols, tidy, tools};
 use serde_json::Value;
 use std::fs;
 use std::process::ExitCode;
@@ -44,6 +44,7 @@ pub fn all() -> Result<Vec<Step>, String> {
         }),
         Step { needs_build: true, ..step("symbols", "what the library exports and contains", symbols::check) },
         Step { needs_build: true, ..step("counts", "instructions of the hot calls", counts::check) },
+        Step { needs_build: true, ..step("attacks", "what comes of every fault of tests/attacks", attacks::check) },
         step("no-c", "the Rust door without a C compiler", no_c::check),
     ];
     steps.extend(packages.iter().filter(|p| is_tested(p)).map(|package| unit(text(package, "name"), &[])));

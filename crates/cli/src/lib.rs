@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod crash;
 mod exports;
 mod failure;
 mod find;
@@ -11,6 +12,7 @@ mod launch;
 mod program;
 pub mod readers;
 mod run;
+mod scratch;
 mod script;
 mod shell;
 mod stats;

@@ -2,14 +2,14 @@
 //! at all. A reader may refuse them; it may not stop the command.
 
 use crate::suite::folder;
-use crate::{Heapglass, launch, program, script, stats};
+use crate::{Heapglass, crash, launch, program, script, stats};
 use clap::Parser;
 use heapglass_bench::rivals;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Programs and libraries, scripts, the page of counters, the launcher's figures, the loader's complaints, the kernel's status,
+/// Programs and libraries, scripts, the page of counters, reports, the launcher's figures, the loader's complaints, the kernel's status,
 /// names of allocators, and the command's own words.
 pub fn read_all(bytes: &[u8]) {
     let path = Path::new("given");
@@ -17,6 +17,7 @@ pub fn read_all(bytes: &[u8]) {
     script::read_bytes(bytes, path);
     assert!(stats::body(bytes).ends_with('\n'));
     let text = String::from_utf8_lossy(bytes).into_owned();
+    crash::named(bytes);
     launch::read_text(&text);
     folder::ignored(&text);
     let words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();

@@ -7,7 +7,8 @@
 //! | variable | value | given |
 //! |---|---|---|
 //! | `LD_PRELOAD` | `ENTRY` or `ENTRY:what was there before` | always |
-//! | `HEAPGLASS` | `what was there before,stats:FILE` or `stats:FILE` | with `--stats` |
+//! | `HEAPGLASS` | what was there before, and `park:0,report:FILE` | with `--explain-crash` |
+//! | `HEAPGLASS` | what was there before, and `stats:FILE` | with `--stats` |
 //! | `HEAPGLASS_PRELOADED` | `ENTRY`, byte for byte | without `-f` |
 //!
 //! ENTRY is the absolute path of the library, without spaces and colons; FILE is the absolute path of a file of at least
@@ -16,8 +17,8 @@
 //! Where `HEAPGLASS_PRELOADED` is set, the constructor (after it has read `HEAPGLASS`), in place in the strings of `environ`:
 //! 1. takes the first entry of `LD_PRELOAD` that equals ENTRY out of it, with the colon (or space) that set it apart; an
 //!    `LD_PRELOAD` that becomes empty is removed from `environ`;
-//! 2. takes the last item of `HEAPGLASS` out if that item starts with `stats:`, with the comma before it; a `HEAPGLASS` that
-//!    becomes empty is removed;
+//! 2. takes the last item of `HEAPGLASS` out if that starts with `stats:`, with the comma before it; then the last if that
+//!    starts with `report:`, and with that a `park:` before it; a `HEAPGLASS` that becomes empty is removed;
 //! 3. removes `HEAPGLASS_PRELOADED`.
 //!
 //! Where it isn't set (`-f`, or a preload by hand) nothing is changed: children inherit all of it. Of all processes that
@@ -25,7 +26,7 @@
 //! last, so it wins over one that the caller has set.
 
 use crate::failure::Failure;
-use crate::{find, program, script, stats, supervise};
+use crate::{crash, find, program, script, stats, supervise};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -41,6 +42,10 @@ pub struct Run {
     /// After PROGRAM has ended, print what it did to its heap on standard error
     #[arg(long)]
     stats: bool,
+
+    /// If the heap stops PROGRAM, or a guarded sample faults, tell on standard error who called and what lies around
+    #[arg(long)]
+    explain_crash: bool,
 
     /// Children too; also what PROGRAM itself becomes by exec
     #[arg(short, long)]
@@ -63,7 +68,7 @@ that belongs to this command.";
 
 impl Run {
     pub fn plain(words: Vec<OsString>) -> Run {
-        Run { stats: false, follow_forks: false, words }
+        Run { stats: false, explain_crash: false, follow_forks: false, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
@@ -75,13 +80,23 @@ impl Run {
         let mut command = Command::new(&start.file);
         command.arg0(&start.words[0]).args(&start.words[1..]).envs(start.assigned);
         preload(&mut command, &library, self.follow_forks);
-        if self.stats {
-            let page = stats::Page::create()?;
-            command.env("HEAPGLASS", joined(std::env::var_os("HEAPGLASS"), ",", page.item()));
+        if self.stats || self.explain_crash {
+            let page = if self.stats { Some(stats::Page::create()?) } else { None };
+            let crash = if self.explain_crash { Some(crash::Crash::create()?) } else { None };
+            let mut ours = std::env::var_os("HEAPGLASS");
+            for item in crash.iter().map(crash::Crash::items).chain(page.iter().map(stats::Page::item)) {
+                ours = Some(joined(ours, ",", item));
+            }
+            command.env("HEAPGLASS", ours.unwrap_or_default());
             let ended = supervise::run(command).map_err(|e| Failure::refused(&start.file, &e))?;
-            page.report(&name, &ended);
-            // What stands in for the program's end may be a signal, after which nothing is cleaned up.
-            drop(page);
+            if let Some(crash) = crash {
+                crash.report();
+            }
+            if let Some(page) = page {
+                page.report(&name, &ended);
+            }
+            // The files are gone by now: what stands in for the program's end may be a signal, after which nothing is
+            // cleaned up.
             return Ok(ended.pass_on());
         }
         // Returns only if the kernel refuses.

@@ -1,82 +1,38 @@
 //! The page that a program counts into for `--stats`, and the screen made of it.
 
 use crate::failure::Failure;
+use crate::scratch::Scratch;
 use crate::supervise::Ended;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::mem::offset_of;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A longer directory is passed over: with the file's name in it, the path must stay below the 255 bytes that the library
-/// takes.
-const DIR_BYTES_MAX: usize = 180;
-
-/// A file for one run, removed when dropped.
-pub struct Page {
-    path: PathBuf,
-}
+/// A page for one run.
+pub struct Page(Scratch);
 
 impl Page {
-    /// Made in the first of these directories that takes it: the first two are memory, so counting never waits for a disk.
     pub fn create() -> Result<Page, Failure> {
-        let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let dirs = own.into_iter().chain(["/dev/shm", "/tmp"].map(PathBuf::from));
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for dir in dirs.filter(|dir| dir.is_absolute() && fits_in_an_item(dir)) {
-            match Page::create_in(&dir) {
-                Ok(page) => return Ok(page),
-                Err(error) => last = error,
-            }
-        }
-        Err(Failure::ours(format!(
-            "no place for the counters: {last}; set XDG_RUNTIME_DIR to a directory that you may write to"
-        )))
-    }
-
-    fn create_in(dir: &Path) -> io::Result<Page> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let path = dir.join(format!("heapglass-stats.{}.{}", std::process::id(), now.as_nanos()));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let page = Page { path };
         // Written, not only given a length: a page that the file system can't back would kill the program later on.
-        file.write_all(&[0; COUNTERS_BYTES])?;
-        Ok(page)
+        Scratch::create("stats", &[0; COUNTERS_BYTES], "the counters").map(Page)
     }
 
     /// The item of `HEAPGLASS` that makes the library take the page.
     pub fn item(&self) -> OsString {
-        let mut item = OsString::from("stats:");
-        item.push(&self.path);
-        item
+        self.0.item("stats:")
     }
 
     /// Prints the screen on standard error.
     pub fn report(&self, name: &OsStr, ended: &Ended) {
         let title = format!("heapglass: {}, process {}, {}\n", name.display(), ended.pid, ended.how);
-        let screen = match fs::read(&self.path) {
+        let screen = match self.0.read() {
             Ok(bytes) => title + &body(&bytes),
-            Err(e) => format!("{title}heapglass: no figures: {}: {e}\n", self.path.display()),
+            Err(e) => format!("{title}heapglass: no figures: {e}\n"),
         };
         // Standard error may be closed; the program's status still counts.
         let _ = io::stderr().write_all(screen.as_bytes());
     }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-fn fits_in_an_item(dir: &Path) -> bool {
-    let path = dir.as_os_str().as_bytes();
-    path.len() <= DIR_BYTES_MAX && !path.iter().any(|b| matches!(b, b',' | b':'))
 }
 
 macro_rules! figure {
@@ -194,14 +150,5 @@ mod tests {
         let mut bytes = taken();
         put(&mut bytes, offset_of!(Counters, version), &(VERSION + 1).to_ne_bytes());
         assert!(body(&bytes).contains("use both of one build"));
-    }
-
-    #[test]
-    fn the_file_is_full_length_and_goes_with_its_page() {
-        let page = Page::create().unwrap();
-        let path = page.path.clone();
-        assert_eq!(fs::metadata(&path).unwrap().len(), COUNTERS_BYTES as u64);
-        drop(page);
-        assert!(!path.exists());
     }
 }

@@ -110,12 +110,21 @@ pub fn holds(index: usize, address: usize) -> bool {
 }
 
 /// The number of the arena in whose heaps a header can lie at this address: then there is memory.
-#[inline]
+#[inline(always)]
 pub fn home_of(address: usize) -> Option<usize> {
-    region::holder(address).or_else(|| {
-        let home = region::owner(address)?;
-        holds(home, address).then_some(home)
-    })
+    region::holder(address).or_else(|| home_by_walk(address))
+}
+
+#[cold]
+#[inline(never)]
+fn home_by_walk(address: usize) -> Option<usize> {
+    let home = region::owner(address)?;
+    holds(home, address).then_some(home)
+}
+
+/// Bounds of the heap that an address lies in. Looks without the lock, as `holds`.
+pub fn bounds_around(address: usize) -> Option<(usize, usize)> {
+    heap_around(region::owner(address)?, address)
 }
 
 /// Bounds of the heap of an arena that an address lies in.

@@ -5,6 +5,7 @@ use crate::chunk::SECRET;
 use crate::kernel;
 use crate::line::Line;
 use crate::policy::{POLICY, Thp};
+use crate::report;
 use crate::secure;
 use crate::sync::atomic::Ordering::Relaxed;
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
@@ -105,6 +106,7 @@ fn set(key: &[u8], value: &[u8]) -> Result<(), Wrong> {
         b"decay" => POLICY.set_decay(milliseconds(value)?),
         b"populate" => POLICY.populate.store(switch(value)?, Relaxed),
         b"thp" => POLICY.set_thp(thp(value)?),
+        b"report" => return report::set_file(value).then_some(()).ok_or(Wrong::Value),
         b"guard" => POLICY.set_guard(bytes(value)?),
         b"guard_slots" => POLICY.guard_slots.store(bytes(value)?, Relaxed),
         b"guard_seed" => POLICY.set_guard_seed(bytes(value)?),

@@ -3,7 +3,7 @@
 use crate::chunk::{Chunk, State};
 use crate::line::Line;
 
-fn place(state: State) -> &'static str {
+pub fn place(state: State) -> &'static str {
     match state {
         State::Live => "in use",
         State::Cached => "in a cache",
@@ -34,14 +34,14 @@ pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
         Some(state) => line.text("invalid pointer: this is ").text(place(state)),
         None => line.text("invalid pointer or corrupted header: no chunk starts here, or a write ran over its header"),
     }
-    .die()
+    .die_about(user)
 }
 
 /// A pointer that was freed already, with nothing left to describe it.
 #[cold]
 pub fn freed_before(call: &'static str, user: usize, how: &'static str) -> ! {
     let kind = if call == "free" { "double free: " } else { "use after free: " };
-    Line::new().text(call).text("(").hex(user).text("): ").text(kind).text(how).die()
+    Line::new().text(call).text("(").hex(user).text("): ").text(kind).text(how).die_about(user)
 }
 
 /// A chunk was freed, and before it reached its bin its first word changed.
@@ -53,13 +53,13 @@ pub fn changed_since_freed(user: usize, size: usize) -> ! {
         .text("): double free or write after free: the chunk of ")
         .number(size)
         .text(" bytes was freed, and then freed and handed out once more, or written to")
-        .die()
+        .die_about(user)
 }
 
 /// A pointer that can't be one of ours.
 #[cold]
 pub fn invalid(call: &'static str, user: usize, why: &'static str) -> ! {
-    Line::new().text(call).text("(").hex(user).text("): invalid pointer: ").text(why).die()
+    Line::new().text(call).text("(").hex(user).text("): invalid pointer: ").text(why).die_about(user)
 }
 
 /// A pointer into the middle of a chunk.
@@ -77,7 +77,7 @@ pub fn interior(call: &'static str, user: usize, chunk: Chunk, state: State) -> 
         .hex(chunk.user())
         .text(", which is ")
         .text(place(state))
-        .die()
+        .die_about(user)
 }
 
 /// A size given to a sized free isn't the chunk's.
@@ -91,7 +91,7 @@ pub fn wrong_size(call: &'static str, user: usize, given: usize, usable: usize) 
         .number(given)
         .text(" bytes given, the chunk in use holds ")
         .number(usable)
-        .die()
+        .die_about(user)
 }
 
 /// A header that the heap relies on is broken.
@@ -103,7 +103,7 @@ pub fn corrupt_header(chunk: Chunk, what: &'static str) -> ! {
         .text(" (")
         .text(what)
         .text(") was overwritten, most likely from the chunk below")
-        .die()
+        .die_about(chunk.user())
 }
 
 /// Links of a free chunk are broken: its own, or those of the one that it leads to.
@@ -111,9 +111,12 @@ pub fn corrupt_header(chunk: Chunk, what: &'static str) -> ! {
 pub fn corrupt_list(at: usize, other: usize) -> ! {
     let line = Line::new().text("corrupted heap: the links of the free chunk at ").hex(at).text(" (in a bin)");
     if other == at {
-        line.text(" were overwritten").die();
+        line.text(" were overwritten").die_about(at);
     }
-    line.text(" or of its neighbour at ").hex(other).text(" were overwritten: they don't point at each other").die()
+    line.text(" or of its neighbour at ")
+        .hex(other)
+        .text(" were overwritten: they don't point at each other")
+        .die_about(at)
 }
 
 /// A size at a free chunk's end isn't the one in its header.
@@ -123,7 +126,7 @@ pub fn corrupt_prev_size(chunk: Chunk) -> ! {
         .text("corrupted heap: the free chunk below ")
         .hex(chunk.user())
         .text(" (in a bin) doesn't have the size that stands at its end")
-        .die()
+        .die_about(chunk.user())
 }
 
 /// A pointer whose header isn't there to be read.
@@ -149,8 +152,8 @@ pub fn overrun(call: &'static str, user: usize, room: usize, found: Overrun) -> 
         None => line.text("what was asked for, of a chunk that holds ").number(room).text(" bytes"),
     };
     match found.at {
-        Some(at) => line.text(", first seen at byte ").number(at).die(),
-        None => line.text(", and over its length").die(),
+        Some(at) => line.text(", first seen at byte ").number(at).die_about(user),
+        None => line.text(", and over its length").die_about(user),
     }
 }
 
@@ -166,7 +169,7 @@ pub fn written_after_free(user: usize, room: usize, at: usize, when: &'static st
         .number(room)
         .text("; seen when it was ")
         .text(when)
-        .die()
+        .die_about(user)
 }
 
 /// The program moved the break down into a heap.

@@ -73,6 +73,8 @@ pub mod refill;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
+pub mod report;
+#[cfg(not(loom))]
 pub mod secure;
 #[cfg(not(loom))]
 pub mod size;

@@ -1,8 +1,10 @@
 //! A line of text, built in a buffer on the stack and sent by one write(2): nothing here allocates or takes a lock.
 
+use crate::report;
 use heapglass_os as os;
 
 /// A line under construction. What doesn't fit is cut.
+#[derive(Clone)]
 pub struct Line {
     text: [u8; 400],
     len: usize,
@@ -19,75 +21,79 @@ impl Line {
         Line { text: [0; 400], len: 0 }
     }
 
-    pub fn text(mut self, text: &str) -> Line {
-        for &byte in text.as_bytes() {
-            self = self.byte(byte);
+    /// All that is written goes through here, so that it is compiled once: what ends a process is called from everywhere, and
+    /// would otherwise be a large part of the library.
+    #[cold]
+    #[inline(never)]
+    fn push(&mut self, bytes: &[u8]) {
+        for (cell, &byte) in self.text.iter_mut().skip(self.len).zip(bytes) {
+            *cell = byte;
+            self.len += 1;
         }
+    }
+
+    pub fn text(mut self, text: &str) -> Line {
+        self.push(text.as_bytes());
         self
     }
 
     /// Bytes from outside: whatever isn't printable becomes a question mark.
     pub fn raw(mut self, bytes: &[u8]) -> Line {
         for &byte in bytes.iter().take(100) {
-            self = self.byte(if (32..127).contains(&byte) { byte } else { b'?' });
+            self.push(&[if (32..127).contains(&byte) { byte } else { b'?' }]);
         }
         self
     }
 
-    fn byte(mut self, byte: u8) -> Line {
-        if let Some(cell) = self.text.get_mut(self.len) {
-            *cell = byte;
-            self.len += 1;
-        }
+    pub fn hex(mut self, value: usize) -> Line {
+        self.push_hex(value);
         self
     }
 
-    pub fn hex(self, value: usize) -> Line {
-        let mut line = self.text("0x");
+    #[cold]
+    #[inline(never)]
+    fn push_hex(&mut self, value: usize) {
+        self.push(b"0x");
         let digits = (usize::BITS - value.leading_zeros()).div_ceil(4).max(1);
         for digit in (0..digits).rev() {
             let nibble = (value >> (digit * 4)) as u8 & 15;
-            line = line.byte(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+            self.push(&[if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }]);
         }
-        line
     }
 
     pub fn number(self, value: usize) -> Line {
-        let mut digits = [0u8; 20];
-        let mut rest = value;
-        let mut line = self;
-        for cell in digits.iter_mut().rev() {
-            *cell = (rest % 10) as u8;
-            rest /= 10;
-        }
-        let mut leading = true;
-        for (index, &digit) in digits.iter().enumerate() {
-            leading &= digit == 0 && index != 19;
-            if !leading {
-                line = line.byte(b'0' + digit);
-            }
-        }
-        line
+        self.number_padded(value, 1)
     }
 
     /// A number, with blanks before it up to a width.
-    pub fn number_padded(self, value: usize, width: usize) -> Line {
-        let mut digits = 1;
-        let mut rest = value / 10;
-        while rest > 0 {
+    pub fn number_padded(mut self, value: usize, width: usize) -> Line {
+        self.push_number(value, width);
+        self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_number(&mut self, value: usize, width: usize) {
+        let mut digits = [b' '; 20];
+        let mut rest = value;
+        let mut length = 0;
+        for cell in digits.iter_mut().rev() {
+            if rest == 0 && length > 0 {
+                break;
+            }
+            *cell = b'0' + (rest % 10) as u8;
             rest /= 10;
-            digits += 1;
+            length += 1;
         }
-        let mut line = self;
-        for _ in digits..width {
-            line = line.byte(b' ');
+        for _ in length..width {
+            self.push(b" ");
         }
-        line.number(value)
+        self.push(digits.get(20 - length..).unwrap_or(b""));
     }
 
     /// The line with its end, to be written elsewhere.
     pub fn finish(self) -> Line {
-        self.byte(b'\n')
+        self.text("\n")
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -108,8 +114,12 @@ impl Line {
 
     /// Sends the line and ends the process with SIGABRT.
     pub fn die(self) -> ! {
-        self.with_thread().warn();
-        os::thread::die()
+        report::end(self, None)
+    }
+
+    /// As `die`, about a user pointer.
+    pub fn die_about(self, user: usize) -> ! {
+        report::end(self, Some(user))
     }
 }
 

@@ -31,11 +31,17 @@ extern "C" fn at_end() {
 }
 
 /// `HEAPGLASS_PRELOADED` names the entry of `LD_PRELOAD` that brought us here and that children shall not inherit. It goes,
-/// with the entry and with the `stats:` item of `HEAPGLASS` that was meant for this process alone.
+/// with the entry and with the last items of `HEAPGLASS`, which were meant for this process alone.
 fn disinherit() {
     let Some(entry) = env::get("HEAPGLASS_PRELOADED") else { return };
     edit("LD_PRELOAD", |value| cut(value, b": ", |item| item == entry.to_bytes(), false));
-    edit("HEAPGLASS", |value| cut(value, b",", |item| item.starts_with(b"stats:"), true));
+    let cut_last = |value: &mut [u8], key: &[u8]| cut(value, b",", |item| item.starts_with(key), true);
+    edit("HEAPGLASS", |value| cut_last(value, b"stats:"));
+    edit("HEAPGLASS", |value| {
+        let left = cut_last(value, b"report:");
+        // The command that asks for a report asks for this, too.
+        if left < value.len() { cut_last(value.get_mut(..left).unwrap_or(&mut []), b"park:") } else { left }
+    });
     edit("HEAPGLASS_PRELOADED", |_| 0);
 }
 

@@ -26,6 +26,8 @@ pub struct Errno(pub i32);
 
 /// `ENOMEM`, for callers that refuse by themselves.
 pub const ENOMEM: i32 = linux_raw_sys::errno::ENOMEM as i32;
+/// `EINTR`.
+const EINTR: i32 = linux_raw_sys::errno::EINTR as i32;
 /// `EINVAL`.
 pub const EINVAL: i32 = linux_raw_sys::errno::EINVAL as i32;
 
@@ -224,6 +226,27 @@ pub unsafe fn open(path: *const u8) -> Result<i32> {
     let flags = (k::O_RDWR | k::O_CLOEXEC) as usize;
     let at_cwd = k::AT_FDCWD as isize as usize;
     call(k::__NR_openat, [at_cwd, path as usize, flags, 0, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `open(path, O_WRONLY|O_CREAT|O_TRUNC|O_NOFOLLOW|O_CLOEXEC, 0600)`: a file that is its owner's alone, where it is new.
+///
+/// # Safety
+/// As `open`.
+pub unsafe fn create(path: *const u8) -> Result<i32> {
+    let flags = (k::O_WRONLY | k::O_CREAT | k::O_TRUNC | k::O_NOFOLLOW | k::O_CLOEXEC) as usize;
+    let at_cwd = k::AT_FDCWD as isize as usize;
+    call(k::__NR_openat, [at_cwd, path as usize, flags, 0o600, 0, 0]).map(|fd| fd as i32)
+}
+
+/// `write` until all is written, or the kernel refuses.
+pub fn write_all(fd: i32, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match call(k::__NR_write, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) {
+            Err(Errno(EINTR)) => {}
+            Ok(count) if count > 0 => bytes = bytes.get(count..).unwrap_or(b""),
+            _ => return,
+        }
+    }
 }
 
 /// `lseek(fd, 0, SEEK_END)`: how long a file is.

@@ -6,7 +6,7 @@
 
 mod decisions;
 mod machine;
-mod suite;
+pub mod suite;
 
 use crate::cargo::{cargo, shown};
 use crate::{Outcome, measure, rivals, root};

@@ -56,7 +56,7 @@ fn allocators(figures: &Value) -> String {
 }
 
 /// Its version, and where it comes from.
-fn version(name: &str, library: Option<&Path>) -> Option<(String, String)> {
+pub fn version(name: &str, library: Option<&Path>) -> Option<(String, String)> {
     let Some(library) = library else {
         return Some((
             output(Command::new("getconf").arg("GNU_LIBC_VERSION")).ok()?.trim().into(),

@@ -4,7 +4,7 @@
 pub mod counts;
 pub mod growth;
 pub mod latency;
-mod runs;
+pub mod runs;
 pub mod samples;
 pub mod smallest;
 

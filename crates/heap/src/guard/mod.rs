@@ -24,44 +24,15 @@
 //! The pool is reached under `LOCK`; reports of faults read its records without, since who holds it may be the one that faults.
 
 mod pool;
-mod report;
 mod sampler;
-mod unwind;
 
 use crate::line::Line;
+use crate::report::{self, Registers, Trace};
 use crate::size;
 use crate::thread;
 use pool::{Damage, Refused, Slot, State};
 pub use pool::{LOCK, has_part_of, holds};
-use report::tell;
 pub use sampler::Sampler;
-pub use unwind::Registers;
-use unwind::{FRAMES, capture, walk};
-
-/// Who did it: a thread, and its callers.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Trace {
-    thread: u32,
-    count: u16,
-    /// It was parked then: that is where its thread was up to two frees later.
-    is_late: bool,
-    frames: [usize; FRAMES],
-}
-
-impl Trace {
-    const NONE: Trace = Trace { thread: 0, count: 0, is_late: false, frames: [0; FRAMES] };
-
-    /// The calling thread, here, or where these registers are.
-    fn take(registers: Option<Registers>) -> Trace {
-        let mut frames = [0; FRAMES];
-        let count = match registers {
-            Some(registers) => walk(registers, None, &mut frames),
-            None => capture(&mut frames),
-        };
-        Trace { thread: heapglass_os::thread_id(), count: count as u16, is_late: false, frames }
-    }
-}
 
 /// What became of a request.
 pub struct Made {
@@ -142,6 +113,18 @@ fn bytes(line: Line, count: usize) -> Line {
 
 fn object(line: Line, request: usize, user: usize) -> Line {
     bytes(line.text("the "), request).text(" at ").hex(user)
+}
+
+/// Tells of a sample, with the memory around it where an address is given.
+fn tell(line: Line, about: Option<(&Slot, usize)>, traces: &[(&'static str, &Trace)]) {
+    report::tell(line, traces, |text| {
+        if let Some((slot, address)) = about {
+            text.add(Line::bare().text("  what lies there"));
+            for (from, to, what) in slot.parts().into_iter().filter(|(from, to, _)| from != to || *from == address) {
+                text.part(from, to, what, (from..to).contains(&address));
+            }
+        }
+    });
 }
 
 #[cold]

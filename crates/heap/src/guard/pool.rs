@@ -1,10 +1,11 @@
 //! The pool: a range of addresses with slots, made with the first sample, and a record for each slot in memory apart: the library's
 //! own, unless more slots are asked for. So nothing is taken from a program that is short of memory.
 
-use super::{Made, Trace};
+use super::Made;
 use crate::kernel;
 use crate::policy::{GUARD_SLOTS, POLICY};
 use crate::region;
+use crate::report::Trace;
 use crate::size::ALIGN;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
@@ -218,8 +219,8 @@ pub fn seen_beside(address: usize) -> Option<Slot> {
     let above = seen(index.map_or(0, |index| index + 1)).filter(|slot| is_between && slot.state != State::Fresh);
     match (below, above) {
         (Some(below), Some(above)) => {
-            // What is in use is the likelier one.
-            let far = |slot: &Slot, distance: usize| (slot.state != State::Live, distance);
+            // Of two that stand at the guard, what is in use is the likelier one.
+            let far = |slot: &Slot, distance: usize| (distance > os::page_size(), slot.state != State::Live, distance);
             let to_below = far(&below, address.abs_diff(below.user + below.request));
             Some(if far(&above, address.abs_diff(above.user)) < to_below { above } else { below })
         }
