@@ -236,12 +236,12 @@ fn what_cant_be_recorded_or_read_is_said() {
 fn a_file_cut_off_anywhere_is_read_as_far_as_it_goes() {
     let dir = Dir::new("record");
     let file = dir.path().join("recording");
-    record(&file, &[], &[&program("tests/trace/steps.c"), "200000"]).ok();
+    record(&file, &[], &[&program("tests/trace/steps.c"), "120000"]).ok();
     let whole = fs::read(&file).unwrap();
     let all = stats(&file)["calls"].as_u64().unwrap();
     let cut: PathBuf = dir.path().join("cut");
     let mut last = 0;
-    for part in 1..8 {
+    for part in [1, 3, 5, 7] {
         fs::write(&cut, &whole[..whole.len() * part / 8]).unwrap();
         let ran = run(heapglass().args(["stats", "--json"]).arg(&cut)).ok();
         assert!(ran.err.contains("was cut off"), "{ran:#?}");

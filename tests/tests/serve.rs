@@ -117,6 +117,7 @@ fn metrics_are_the_ledgers_figures() {
     let stats: Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(stats[0]["lines"], ledger["lines"]);
+    assert_eq!(stats[0]["lock_waits"].as_u64().unwrap() as f64, of("heapglass_lock_waits_total"));
     assert!(stats[0]["system_calls"]["brk"].as_u64().unwrap() >= 1 && stats[0]["operations"].is_null());
     let (_, map) = server.get(&format!("/map.json?chunks=1&token={}", server.token));
     let map: Value = serde_json::from_str(&map).unwrap();
@@ -190,6 +191,25 @@ fn what_cannot_be_served_is_said_at_once() {
     assert!(ran.code == Some(125) && ran.err.contains(&format!("127.0.0.1:{port} is taken")), "{ran:#?}");
     let ran = run(heapglass().args(["serve", "4194304"]));
     assert!(ran.code == Some(125) && ran.err.contains("there is no process 4194304"), "{ran:#?}");
+}
+
+/// The checker that comes with Prometheus knows the older form, which who asks for it gets.
+#[test]
+fn promtool_finds_nothing_to_complain_of() {
+    if !have("promtool") {
+        return;
+    }
+    let held = held();
+    let server = Server::start(&[&held.pid().to_string()]);
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", server.place);
+    let (_, text) = server.asked(&request);
+    assert!(text.contains("# TYPE heapglass_system_calls_total counter\n"), "{text}");
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = promtool.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// The real one, from the distribution's package.

@@ -12,6 +12,7 @@ mod edges;
 mod fuzz;
 mod measure;
 mod no_c;
+mod page;
 mod rivals;
 mod steps;
 mod symbols;

@@ -2,7 +2,7 @@
 //! after the build.
 
 use crate::cargo::{cargo, list, packages, shown, text};
-use crate::{Outcome, attacks, counts, edges, no_c, rivals, root, symbols, tidy, tools};
+use crate::{Outcome, attacks, counts, edges, no_c, page, rivals, root, symbols, tidy, tools};
 use serde_json::Value;
 use std::fs;
 use std::process::ExitCode;
@@ -37,6 +37,7 @@ pub fn all() -> Result<Vec<Step>, String> {
             shown(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
         }),
         step("tidy", "heads and lengths of files, words that don't belong in them", tidy::check),
+        step("page", "the page's scripts are what its TypeScript compiles to", page::check),
         step("edges", "which package may depend on which", edges::check),
         step("build", "cargo build --release, and the workloads that tests run", || {
             shown(cargo().args(["build", "--quiet", "--release"]))?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program and the Debian package that brings it.
-const NEEDS: [(&str, &str); 32] = [
+const NEEDS: [(&str, &str); 35] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("nm", "binutils"),
@@ -41,6 +41,9 @@ const NEEDS: [(&str, &str); 32] = [
     ("vim", "vim"),
     ("openssl", "openssl"),
     ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("chromium", "chromium"),
+    ("tsc", "node-typescript"),
     (PYTHON, "python3"),
 ];
 

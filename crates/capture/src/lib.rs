@@ -1,5 +1,5 @@
 //! What programs told of their heaps, call by call, kept in files (`.hg`) that can be searched: every call with all its steps, in some
-//! four to eight bytes.
+//! two to seven bytes.
 //!
 //! Writing: `Order` puts the calls of several threads in order, `Writer` takes them one by one.
 //!

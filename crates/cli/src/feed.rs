@@ -117,6 +117,17 @@ impl Feed {
         Ok(())
     }
 
+    /// Holds calls back before they begin, or lets them go on.
+    pub fn hold(&self, holds: bool) {
+        self.control().leaves.store(0, Relaxed);
+        self.control().holds.store(holds.into(), Release);
+    }
+
+    /// Lets one call begin though calls are held back.
+    pub fn give_leave(&self) {
+        self.control().leaves.fetch_add(1, Release);
+    }
+
     /// Nobody listens any more: programs go on without telling.
     pub fn stop(&self) {
         self.control().off.store(1, Release);

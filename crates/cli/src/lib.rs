@@ -66,6 +66,8 @@ enum Command {
     Map(heap::map::MapCommand),
     Ledger(heap::ledger::LedgerCommand),
     Serve(heap::serve::Serve),
+    Watch(heap::watch::Watch),
+    View(heap::watch::view::View),
     #[command(external_subcommand)]
     Program(Vec<OsString>),
 }
@@ -104,6 +106,8 @@ pub fn main() -> ExitCode {
         Command::Map(map) => map.carry_out(),
         Command::Ledger(ledger) => ledger.carry_out(),
         Command::Serve(serve) => serve.carry_out(),
+        Command::Watch(watch) => watch.carry_out(),
+        Command::View(view) => view.carry_out(),
         Command::Program(words) => run::Run::plain(words).carry_out(),
     };
     done.unwrap_or_else(|Failure { status, line }| {

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 /// First word of the page: "HGCOUNT\0" read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HGCOUNT\0");
 /// Raised whenever a field changes its meaning or its place.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Figures of one process since its start. Bytes are bytes of chunks (the request, its rounding and its header); mapped
 /// chunks count with the whole length of their mapping.
@@ -60,6 +60,8 @@ pub struct Counters {
     pub released_bytes: AtomicU64,
     /// Allocations that were guarded samples.
     pub guarded: AtomicU64,
+    /// Times that a thread slept for a lock of the heap's.
+    pub lock_waits: AtomicU64,
 }
 
 /// Length of the page in bytes; a file given to `stats:` is at least this long.
@@ -93,6 +95,7 @@ impl Counters {
             mprotect_calls: AtomicU64::new(0),
             released_bytes: AtomicU64::new(0),
             guarded: AtomicU64::new(0),
+            lock_waits: AtomicU64::new(0),
         }
     }
 }

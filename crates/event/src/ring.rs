@@ -63,6 +63,10 @@ pub struct Control {
     /// Calls of threads that found no ring.
     pub unheard: AtomicU64,
     pub lock: RobustLock,
+    /// 1: calls wait before they begin, until this is 0 again or the reader gives one leave.
+    pub holds: AtomicU32,
+    /// Calls that may begin nevertheless; each takes one.
+    pub leaves: AtomicU32,
     /// 1: each call is told with its callers.
     pub callers: AtomicU32,
     /// Not 0: what is told is a profile, and this many bytes lie between two of its samples on average.
@@ -144,6 +148,14 @@ impl Control {
         // SAFETY: a word of this page, at a multiple of 4; the kernel and the reader's C library write it whole.
         let word = unsafe { &*(core::ptr::from_ref(self).byte_add(at).cast::<AtomicU32>()) };
         self.off.load(Relaxed) != 0 || word.load(Relaxed) & OWNER_DIED != 0
+    }
+}
+
+impl Control {
+    /// May the calling thread begin a call? Where calls are held back, this takes a leave.
+    pub fn may_begin(&self) -> bool {
+        let take = |left: u32| left.checked_sub(1);
+        self.holds.load(Relaxed) == 0 || self.leaves.fetch_update(Acquire, Relaxed, take).is_ok()
     }
 }
 

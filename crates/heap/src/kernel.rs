@@ -54,6 +54,7 @@ pub unsafe fn count_into(page: *mut Counters) {
     moved(&old.mprotect_calls, &new.mprotect_calls);
     moved(&old.released_bytes, &new.released_bytes);
     moved(&old.guarded, &new.guarded);
+    moved(&old.lock_waits, &new.lock_waits);
     PAGE.store(page, Relaxed);
 }
 
@@ -75,6 +76,11 @@ pub fn sub(now: &AtomicU64, bytes: usize) {
 
 fn count(figure: &AtomicU64) {
     figure.fetch_add(1, Relaxed);
+}
+
+/// A thread is about to sleep for a lock.
+pub fn waits_for_lock() {
+    count(&counters().lock_waits);
 }
 
 /// Heap bytes came from the kernel (break or committed pages of a mapped heap).

@@ -185,6 +185,7 @@ pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
         let _ = thread::current();
     }
     let Some(ring) = ring_for_call(control) else { return Told::No };
+    wait_for_leave(control);
     // SAFETY: the ring is this thread's.
     unsafe {
         if control.lossy.load(Relaxed) != 0 && ring.room(false) < ROOM && ring.room(true) < ROOM {
@@ -209,6 +210,14 @@ pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
     }
     draw::all(number, false);
     Told::Yes { drawn: number }
+}
+
+/// A reader who wants to see call after call holds them back. No lock of the heap's is held here, so those that wait stand in
+/// nobody's way.
+fn wait_for_leave(control: &Control) {
+    while !control.may_begin() && !control.is_deserted() {
+        os::futex_wait_shared(&control.holds, 1, NAP);
+    }
 }
 
 /// The ring that the calling thread is to tell its call in; `None` where it tells of one already, or there is none.

@@ -16,6 +16,8 @@ pub struct Counted {
     pub system_calls: [Figure; 6],
     /// Bytes of pages inside heaps that went back to the kernel.
     pub released_bytes: u64,
+    /// Times that a thread slept for a lock of the heap's.
+    pub lock_waits: u64,
 }
 
 /// `None` where the target counts by another layout.
@@ -47,5 +49,6 @@ pub fn read(target: &Target) -> Result<Option<Counted>> {
             ("mprotect", figure(offset_of!(Counters, mprotect_calls))),
         ],
         released_bytes: figure(offset_of!(Counters, released_bytes)),
+        lock_waits: figure(offset_of!(Counters, lock_waits)),
     }))
 }

@@ -76,6 +76,9 @@ pub struct Layout {
     words: Vec<u8>,
     pub secret: u64,
     pub link_key: u64,
+    /// `chunk.header` and `chunk.large_from`, which are asked for at each chunk.
+    pub header: u64,
+    pub large_from: u64,
     codes: [u64; KINDS.len()],
 }
 
@@ -134,8 +137,15 @@ impl Layout {
         if version != ROOT_VERSION as u64 || length != size_of::<Root>() as u64 {
             return Err(Trouble::Version(version));
         }
-        let mut layout =
-            Layout { words: bytes(memory, at, length)?, secret: 0, link_key: 0, codes: [NO_STATE as u64; KINDS.len()] };
+        let mut layout = Layout {
+            words: bytes(memory, at, length)?,
+            secret: 0,
+            link_key: 0,
+            header: 0,
+            large_from: 0,
+            codes: [NO_STATE as u64; KINDS.len()],
+        };
+        (layout.header, layout.large_from) = (at!(layout, chunk.header), at!(layout, chunk.large_from));
         if at!(layout, ready) == 0 || !layout.is_plausible() {
             return Ok(None);
         }
@@ -201,6 +211,7 @@ impl Layout {
             && at!(self, chunk.ring_word) < 64
     }
 
+    #[inline]
     pub fn word(&self, offset: usize) -> u64 {
         u64_in(&self.words, offset)
     }
@@ -210,7 +221,7 @@ impl Layout {
     #[inline]
     pub fn kind(&self, chunk: u64, found: u32, half: u32) -> Option<Kind> {
         let size = u64::from(half & !heapglass_event::root::FLAGS);
-        let user = chunk.wrapping_add(at!(self, chunk.header));
+        let user = chunk.wrapping_add(self.header);
         let code = u64::from(found ^ cookie(self.secret, user, size));
         if code == self.codes[0] {
             return Some(Kind::Live);

@@ -5,7 +5,7 @@
 //! 2. `find`: the one structure from which everything else is found (`heapglass_event::root`), or what is there instead.
 //! 3. `records`: arenas, heaps, threads, mappings: what the heap keeps beside its chunks. `lists`: its bins and caches.
 //! 4. `counters`: calls of the program's and of the kernel's, as the heap counts them.
-//! 5. `walk`: the chunks of a heap from its first to its end, with whatever is wrong with them.
+//! 5. `walk`: the chunks of a heap from its first to its end, with whatever is wrong with them; `aside`: in a thread of its own.
 //! 6. `reach`: which chunks in use the program can still get at.
 //!
 //! Nothing that was read is believed before it has proven itself: a header by its cookie, a link by its way back, a pointer by
@@ -16,6 +16,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod aside;
 pub mod core;
 pub mod counters;
 pub mod find;

@@ -13,25 +13,29 @@ pub struct Range {
 }
 
 impl Range {
+    #[inline]
     pub fn new(start: u64, end: u64) -> Range {
         Range { start, end: end.max(start) }
     }
 
+    #[inline]
     pub fn bytes(self) -> u64 {
         self.end - self.start
     }
 
+    #[inline]
     pub fn holds(self, at: u64) -> bool {
         self.start <= at && at < self.end
     }
 
+    #[inline]
     pub fn meets(self, other: Range) -> Range {
         let start = self.start.max(other.start);
         Range::new(start, self.end.min(other.end))
     }
 }
 
-pub trait Memory {
+pub trait Memory: Sync {
     /// Reads all of `into`, or fails.
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()>;
     /// All that is mapped, by address.
@@ -55,10 +59,12 @@ pub trait Memory {
 }
 
 /// Numbers from memory.
+#[inline]
 pub fn u64_in(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
+#[inline]
 pub fn u32_in(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }

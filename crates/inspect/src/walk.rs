@@ -46,11 +46,13 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    #[inline]
     pub fn range(&self) -> Range {
         Range::new(self.at, self.at + self.size)
     }
 
     /// Is it in the unsorted, a small or a large bin?
+    #[inline]
     pub fn is_in_bin(&self) -> bool {
         matches!(self.what, What::Unsorted | What::Small | What::Large)
     }
@@ -78,6 +80,8 @@ pub struct Walked {
     pub again: u64,
     /// The arena's counters say what was seen, before and after.
     pub steady: bool,
+    /// It changed too fast for another reading to be worth its while.
+    pub gave_up: bool,
     free: (u64, u64),
     fast: (u64, u64),
 }
@@ -88,8 +92,8 @@ const HELD: usize = 64;
 const TRIES: usize = 24;
 const PATIENT_TRIES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(1);
-/// Times for one heap: a heap whose owner is faster than us isn't read for ever.
-const TRIES_MAX: u64 = 20_000;
+/// Times for one arena: one whose threads are faster than us isn't read for ever. What is odd from then on may well be a race.
+const TRIES_MAX: u64 = 1000;
 const DAMAGES_MAX: usize = 100;
 /// Headers in a row that must prove themselves behind damage.
 const CHAIN: usize = 4;
@@ -192,6 +196,7 @@ impl Walk<'_> {
             if self.target.memory.runs() && tries < TRIES && self.walked.again < TRIES_MAX {
                 tries += 1;
                 self.walked.again += 1;
+                self.walked.gave_up = self.walked.again == TRIES_MAX;
                 if tries > PATIENT_TRIES {
                     sleep(PAUSE);
                 }
@@ -210,15 +215,16 @@ impl Walk<'_> {
             }
             // A process that was stopped, not one that ended: its owner may be in the middle of it.
             let half_done = self.target.pid.is_some() && self.arena.locked;
+            let is_unclear = changed || half_done || self.walked.gave_up;
             let chunk = match look {
                 Look::Sound(chunk) => chunk,
                 Look::Odd(chunk, what) => {
-                    self.damage(at, what, changed || half_done);
+                    self.damage(at, what, is_unclear);
                     chunk
                 }
                 Look::Broken(what) => {
                     let end = self.resume(&mut window, &heap, at);
-                    self.damage(at, what, changed || half_done);
+                    self.damage(at, what, is_unclear);
                     Chunk { at, size: end - at, flags: 0, what: What::Damaged, holder: None }
                 }
             };
@@ -255,7 +261,7 @@ impl Walk<'_> {
         if kind == Kind::Mapped || kind == Kind::Top && at != self.arena.top {
             return Look::Broken(format!("the chunk at {at:#x} says of itself what can't be: {kind:?} in a heap"));
         }
-        let user = at + at!(layout, chunk.header);
+        let user = at + layout.header;
         let (what, holder) = match kind {
             Kind::Live => match self.holders.parked(user) {
                 Some(holder) if self.is_key(words, holder) => (What::Parked, Some(holder)),
@@ -291,7 +297,7 @@ impl Walk<'_> {
 
     fn bin(&self, words: &[u8], user: u64, size: u64) -> Option<What> {
         let layout = &self.target.layout;
-        if size < at!(layout, chunk.large_from) {
+        if size < layout.large_from {
             let listed = self.unsorted.binary_search(&user).is_ok();
             return Some(if listed { What::Unsorted } else { What::Small });
         }

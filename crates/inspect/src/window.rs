@@ -38,6 +38,7 @@ impl<'a> Window<'a> {
     }
 
     /// The bytes from here on, `want` of them or as many as there are before the end.
+    #[inline]
     pub fn bytes(&mut self, at: u64, want: u64) -> Result<&[u8]> {
         let want = want.min(self.within.end.saturating_sub(at));
         let end = self.start + self.block.len() as u64;
@@ -48,6 +49,7 @@ impl<'a> Window<'a> {
         self.block.get(from..from + want as usize).ok_or(Trouble::Unreadable(at))
     }
 
+    #[cold]
     fn fill(&mut self, at: u64, want: u64, end: u64) -> Result<()> {
         let goes_on = !self.block.is_empty() && self.start <= at && at < end + LEAST;
         self.length = if goes_on { (self.length * 2).min(MOST) } else { LEAST };
@@ -66,7 +68,7 @@ impl<'a> Window<'a> {
             None => by_itself,
         };
         let stop = stop.min(self.within.end);
-        self.block.clear();
+        // What it held is read over; only what is longer than that has to be made.
         self.block.resize(stop.saturating_sub(at) as usize, 0);
         self.start = at;
         let read = self.memory.read(at, &mut self.block);

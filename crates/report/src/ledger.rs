@@ -6,13 +6,15 @@
 
 use crate::pins::Pins;
 use crate::resident;
+use heapglass_inspect::aside;
 use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{Holder, Holders};
 use heapglass_inspect::maps::Mapping;
 use heapglass_inspect::records::{Arena, MappedState, Records};
 use heapglass_inspect::trouble::Result;
-use heapglass_inspect::walk::{self, Chunk, Damage, What};
+use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
+use std::time::{Duration, Instant};
 
 /// The lines, in the order in which they are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -215,8 +217,20 @@ fn row_of(size: u64) -> usize {
 /// Times that an arena which changed meanwhile is read again.
 const TRIES: usize = 3;
 
+/// What comes by while a ledger is made.
+pub enum Seen<'a> {
+    /// An arena begins; perhaps once more, since it changed under our hands. Then what was seen of it is void.
+    Arena(&'a Arena),
+    Chunk(&'a Chunk),
+}
+
 /// Reads all of it.
 pub fn of(target: &Target) -> Result<Ledger> {
+    of_seeing(target, &mut |_| {})
+}
+
+/// As `of`, for who wants the chunks of the same reading too.
+pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
     let memory = &*target.memory;
     let records = Records::read(target)?;
     let mut ledger = Ledger {
@@ -234,8 +248,9 @@ pub fn of(target: &Target) -> Result<Ledger> {
         records: Records::default(),
     };
     let mut ours = Ours::default();
+    let mut caches = Caches::read(target, &records)?;
     for arena in &records.arenas {
-        let part = arena_part(target, arena, &records, &mut ledger, &mut ours)?;
+        let part = arena_part(target, arena, (&records, &mut caches), (&mut ledger, &mut ours), see)?;
         ledger.arenas.push(part);
     }
     for mapped in &records.mapped {
@@ -317,20 +332,46 @@ fn others(sums: &mut Sums, mappings: &[Mapping], ours: &Ours) {
     }
 }
 
+/// What is in caches, and since when that is known: with hundreds of arenas it isn't asked anew for each.
+struct Caches {
+    holders: Holders,
+    at: Instant,
+}
+
+/// What is in the caches of a running program is asked anew after this long.
+const FRESH: Duration = Duration::from_millis(20);
+
+impl Caches {
+    fn read(target: &Target, records: &Records) -> Result<Caches> {
+        Ok(Caches { holders: Holders::read(target, records)?, at: Instant::now() })
+    }
+
+    fn refresh(&mut self, target: &Target, records: &Records, tries: usize) -> Result<()> {
+        if target.memory.runs() && (tries > 1 || self.at.elapsed() > FRESH) {
+            *self = Caches::read(target, records)?;
+        }
+        Ok(())
+    }
+}
+
 fn arena_part(
     target: &Target,
     arena: &Arena,
-    records: &Records,
-    ledger: &mut Ledger,
-    ours: &mut Ours,
+    (records, caches): (&Records, &mut Caches),
+    (ledger, ours): (&mut Ledger, &mut Ours),
+    see: &mut dyn FnMut(Seen),
 ) -> Result<ArenaPart> {
     let mut arena = arena.clone();
     let mut tries = 1;
     loop {
-        let holders = Holders::read(target, records)?;
+        caches.refresh(target, records, tries)?;
         let mut tally = Tally::new(target, &arena)?;
-        let walked = walk::arena(target, &arena, &holders, &mut |chunk| tally.see(chunk))?;
-        if !walked.steady && target.memory.runs() && tries < TRIES {
+        see(Seen::Arena(&arena));
+        let walked = aside::arena(target, &arena, &caches.holders, &mut |chunk| {
+            tally.see(chunk);
+            see(Seen::Chunk(chunk));
+        })?;
+        if !walked.steady && !walked.gave_up && target.memory.runs() && tries < TRIES {
             tries += 1;
             arena = heapglass_inspect::records::arena(&*target.memory, &target.layout, arena.index, arena.at)?;
             continue;
@@ -353,6 +394,8 @@ struct Tally {
     /// Heaps by address, with their resident runs.
     heaps: Vec<(Range, u64, Vec<Range>)>,
     heap: Option<usize>,
+    /// The run that the last chunk was in.
+    near: usize,
     free: Sizes,
     live: Sizes,
     largest_free: u64,
@@ -370,6 +413,7 @@ impl Tally {
             part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
             heaps,
             heap: None,
+            near: 0,
             free: [Sum::default(); 48],
             live: [Sum::default(); 48],
             largest_free: 0,
@@ -385,7 +429,7 @@ impl Tally {
             self.pins.begin();
         }
         let Some((_, _, runs)) = self.heap.and_then(|index| self.heaps.get(index)) else { return };
-        let there = resident::bytes(runs, chunk.range());
+        let there = resident::bytes_near(runs, chunk.range(), &mut self.near);
         let sums = &mut self.part.sums;
         let line = match chunk.what {
             What::Live => {

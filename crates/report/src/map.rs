@@ -3,10 +3,11 @@
 //! cells, not to chunks.
 
 use crate::resident;
+use heapglass_inspect::aside;
 use heapglass_inspect::lists::Holders;
 use heapglass_inspect::records::{Arena, Records};
 use heapglass_inspect::trouble::Result;
-use heapglass_inspect::walk::{self, Chunk, Damage, What};
+use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
 
 /// What a byte of a heap is to someone who looks at it.
@@ -216,6 +217,7 @@ pub fn of(target: &Target, wanted: Wanted, also: &mut dyn FnMut(&Arena, &Chunk))
                 shown,
                 scale,
                 resident: target.memory.resident(heap.chunks)?,
+                near: 0,
                 part: HeapPart {
                     arena: arena.index,
                     threads: arena.seats,
@@ -227,7 +229,7 @@ pub fn of(target: &Target, wanted: Wanted, also: &mut dyn FnMut(&Arena, &Chunk))
             });
         }
         let mut last = 0;
-        let walked = walk::arena(target, arena, &holders, &mut |chunk| {
+        let walked = aside::arena(target, arena, &holders, &mut |chunk| {
             if !rasters.get(last).is_some_and(|raster| raster.part.chunks.holds(chunk.at)) {
                 last = rasters.iter().position(|raster| raster.part.chunks.holds(chunk.at)).unwrap_or(usize::MAX);
             }
@@ -253,6 +255,8 @@ struct Raster {
     shown: Range,
     scale: u64,
     resident: Vec<Range>,
+    /// The run that the last cell was in.
+    near: usize,
 }
 
 impl Raster {
@@ -266,7 +270,7 @@ impl Raster {
             if self.part.cells.len() <= index {
                 self.part.cells.resize(index + 1, Cell::default());
             }
-            let there = resident::bytes(&self.resident, Range::new(at, end));
+            let there = resident::bytes_near(&self.resident, Range::new(at, end), &mut self.near);
             if let Some(cell) = self.part.cells.get_mut(index) {
                 let gone = if shade.can_be_released() { (end - at) - there } else { 0 };
                 cell.bytes[shade as usize] += (end - at) - gone;
@@ -293,7 +297,8 @@ mod tests {
             start: 0x1_0000,
             cells: Vec::new(),
         };
-        let mut raster = Raster { part, shown: whole, scale: 0x1000, resident: vec![Range::new(0x1_0000, 0x1_2000)] };
+        let mut raster =
+            Raster { part, shown: whole, scale: 0x1000, resident: vec![Range::new(0x1_0000, 0x1_2000)], near: 0 };
         let mut at = 0x1_0010;
         for (size, what) in [(0x7f0, What::Live), (0x200, What::Small), (0x1600, What::Live), (0x2000, What::Top)] {
             raster.draw(&Chunk { at, size, flags: 1, what, holder: None });

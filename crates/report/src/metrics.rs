@@ -1,4 +1,5 @@
-//! Ledgers as OpenMetrics text, for Prometheus: what is now as gauges, what only grows as counters.
+//! Ledgers as OpenMetrics text, for Prometheus: what is now as gauges, what only grows as counters. And in the older form, which knows no
+//! units and no end, and names a counter by its samples' name.
 
 use crate::ledger::{LINES, Ledger};
 use heapglass_inspect::counters::Counted;
@@ -12,12 +13,21 @@ pub struct Process<'a> {
     pub counted: Option<&'a Counted>,
 }
 
-struct Text(String);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    OpenMetrics,
+    Text,
+}
+
+struct Text(String, Form);
 
 impl Text {
     fn family(&mut self, name: &str, kind: &str, unit: &str, help: &str) {
+        let is_older = self.1 == Form::Text;
+        let end = if is_older && kind == "counter" { "_total" } else { "" };
+        let name = format!("{name}{end}");
         let _ = writeln!(self.0, "# TYPE {name} {kind}");
-        if !unit.is_empty() {
+        if !unit.is_empty() && !is_older {
             let _ = writeln!(self.0, "# UNIT {name} {unit}");
         }
         let _ = writeln!(self.0, "# HELP {name} {help}");
@@ -37,8 +47,8 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-pub fn text(all: &[Process<'_>]) -> String {
-    let mut text = Text(String::new());
+pub fn text(all: &[Process<'_>], form: Form) -> String {
+    let mut text = Text(String::new(), form);
     text.family("heapglass_rss_bytes", "gauge", "bytes", "What the kernel says is resident.");
     for one in all {
         if let Some(rss) = one.ledger.rss {
@@ -73,7 +83,9 @@ pub fn text(all: &[Process<'_>]) -> String {
     sizes(&mut text, all);
     others(&mut text, all);
     counters(&mut text, all);
-    text.0 += "# EOF\n";
+    if form == Form::OpenMetrics {
+        text.0 += "# EOF\n";
+    }
     text.0
 }
 
@@ -164,6 +176,12 @@ fn counters(text: &mut Text, all: &[Process<'_>]) {
             text.sample("heapglass_released_bytes_total", one, &[], counted.released_bytes);
         }
     }
+    text.family("heapglass_lock_waits", "counter", "", "Times that a thread slept for a lock of the heap's.");
+    for one in all {
+        if let Some(counted) = one.counted {
+            text.sample("heapglass_lock_waits_total", one, &[], counted.lock_waits);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +190,7 @@ mod tests {
 
     #[test]
     fn no_process_is_no_sample_and_the_text_ends() {
-        let text = text(&[]);
+        let text = text(&[], Form::OpenMetrics);
         assert!(text.ends_with("# EOF\n"));
         assert!(text.lines().all(|line| line.starts_with("# ")));
     }

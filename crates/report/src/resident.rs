@@ -23,6 +23,18 @@ impl<'a> Resident<'a> {
     }
 }
 
+/// As `bytes`, for who asks of one place after another near it: `near` is the run that the last answer came from.
+#[inline]
+pub fn bytes_near(runs: &[Range], range: Range, near: &mut usize) -> u64 {
+    match runs.get(*near) {
+        Some(run) if run.start <= range.start && range.end <= run.end => range.bytes(),
+        _ => {
+            *near = runs.partition_point(|run| run.end <= range.start);
+            Resident::new(runs.get(*near..).unwrap_or_default()).bytes(range)
+        }
+    }
+}
+
 /// Resident bytes of a range, wherever it lies.
 pub fn bytes(runs: &[Range], range: Range) -> u64 {
     let first = runs.partition_point(|run| run.end <= range.start);
@@ -46,6 +58,10 @@ mod tests {
         ] {
             assert_eq!(resident.bytes(Range::new(start, end)), expect, "{start:#x}");
             assert_eq!(bytes(&runs, Range::new(start, end)), expect, "{start:#x}");
+            for mut near in 0..3 {
+                assert_eq!(bytes_near(&runs, Range::new(start, end), &mut near), expect, "{start:#x}");
+                assert_eq!(bytes_near(&runs, Range::new(start, end), &mut near), expect, "{start:#x}");
+            }
         }
     }
 }

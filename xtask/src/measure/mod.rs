@@ -5,6 +5,7 @@ pub mod counts;
 pub mod growth;
 pub mod latency;
 pub mod runs;
+pub mod samples;
 pub mod smallest;
 
 pub use runs::{table, words};
@@ -17,7 +18,7 @@ pub struct Section {
     pub make: fn() -> Result<String, String>,
 }
 
-pub const SECTIONS: [Section; 4] = [
+pub const SECTIONS: [Section; 5] = [
     Section {
         name: "smallest",
         about: "the hot pair beside the smallest malloc there can be",
@@ -26,6 +27,7 @@ pub const SECTIONS: [Section; 4] = [
     Section { name: "counts", about: "instructions of the hot calls", make: counts::section },
     Section { name: "growth", about: "cost with ever more objects and threads", make: growth::section },
     Section { name: "latency", about: "how long single calls take", make: latency::section },
+    Section { name: "samples", about: "what guarded samples cost", make: samples::section },
 ];
 
 pub fn run(names: &[&str]) -> Outcome {

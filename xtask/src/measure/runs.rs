@@ -40,17 +40,24 @@ pub struct Run {
     pub workload: &'static str,
     pub threads: usize,
     pub options: String,
+    /// The value of `HEAPGLASS`.
+    pub settings: Option<&'static str>,
 }
 
 impl Run {
     pub fn new(allocator: &Allocator, workload: &'static str, threads: usize, options: impl Into<String>) -> Run {
-        Run { allocator: allocator.clone(), workload, threads, options: options.into() }
+        Run { allocator: allocator.clone(), workload, threads, options: options.into(), settings: None }
+    }
+
+    pub fn with(self, settings: &'static str) -> Run {
+        Run { settings: Some(settings), ..self }
     }
 
     fn said(&self) -> Result<Said, String> {
         let mut command = Command::new(root().join("target/release").join(WORKLOADS));
         command.args([self.workload, "--threads", &self.threads.to_string()]).args(self.options.split_whitespace());
         command.env_remove("HEAPGLASS").env_remove("LD_PRELOAD");
+        command.envs(self.settings.map(|value| ("HEAPGLASS", value)));
         if let Some(library) = &self.allocator.library {
             command.env("LD_PRELOAD", library);
         }

@@ -18,13 +18,14 @@ use std::process::{Command, ExitCode};
 
 /// Runs it, calls `look` with its id when it is about to end, and ends as it did.
 pub fn to_the_end(words: Vec<OsString>, look: impl FnOnce(u32) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
-    to_the_end_with(words, None, look)
+    watched(words, None, |_| {}, look)
 }
 
-/// As `to_the_end`, with `HEAPGLASS` set to this.
-pub fn to_the_end_with(
+/// As `to_the_end`, with one more item of `HEAPGLASS`; `started` is told the id as soon as there is one.
+pub fn watched(
     words: Vec<OsString>,
-    settings: Option<OsString>,
+    item: Option<OsString>,
+    started: impl FnOnce(u32),
     look: impl FnOnce(u32) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
     let library = find::library()?;
@@ -33,7 +34,9 @@ pub fn to_the_end_with(
     let mut command = Command::new(&start.file);
     command.arg0(&start.words[0]).args(&start.words[1..]).envs(start.assigned);
     run::preload(&mut command, &library, false);
-    command.envs(settings.map(|settings| ("HEAPGLASS", settings)));
+    if let Some(item) = item {
+        command.env("HEAPGLASS", run::joined(std::env::var_os("HEAPGLASS"), ",", item));
+    }
     // SAFETY: a system call, and nothing else.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
     let child = command.spawn().map_err(|e| Failure::refused(&start.file, &e))?;
@@ -43,6 +46,7 @@ pub fn to_the_end_with(
     waitpid(pid, None).map_err(failed)?;
     let options = ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(pid, options).map_err(failed)?;
+    started(child.id());
     let mut look = Some(look);
     let mut outcome = Ok(());
     let mut signal: Option<Signal> = None;

@@ -1,7 +1,8 @@
 //! `heapglass ledger` (or `stats PID`): where the resident memory went.
 
 use super::text::{grouped, percent, plural, size};
-use super::{Subject, Whose, launch, map, notes, said, title};
+use super::{Subject, Whose, launch, map, notes, recorded, said, title};
+use crate::capture::stats::is_elf;
 use crate::failure::Failure;
 use heapglass_inspect::Target;
 use heapglass_report::ledger::{self, LINES, Ledger, Line};
@@ -47,6 +48,9 @@ impl LedgerCommand {
         let subject = match self.whose.subject() {
             Subject::Program(words) => {
                 return launch::to_the_end(words, |pid| self.show(&super::open(pid, false)?));
+            }
+            Subject::Core(path) if self.watch.is_none() && !is_elf(&path) => {
+                return put(&recorded::told(&path, self.json)?).map(|_| ExitCode::SUCCESS);
             }
             subject => subject,
         };
@@ -273,8 +277,13 @@ fn pins(text: &mut String, ledger: &Ledger) {
     }
 }
 
+/// The lines' keys and names, and whose they are, in their order.
+pub fn lines() -> Vec<Value> {
+    LINES.into_iter().map(|line| json!([line.key(), line.name(), line.is_ours()])).collect()
+}
+
 /// Would malloc_trim help?
-fn advice(ledger: &Ledger) -> String {
+pub fn advice(ledger: &Ledger) -> String {
     let (gain, total) = (ledger.trimmable(), ledger.resident());
     let parts = [
         (ledger.pins.trim.inside, "pages inside free chunks"),

@@ -177,7 +177,7 @@ fn mapped(target: &Target, map: &Map) -> Result<Vec<Mapped>, Failure> {
     Ok(all)
 }
 
-fn state_name(state: MappedState) -> &'static str {
+pub fn state_name(state: MappedState) -> &'static str {
     match state {
         MappedState::Live => "in use",
         MappedState::Kept => "freed, kept",

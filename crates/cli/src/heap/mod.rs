@@ -2,12 +2,15 @@
 
 pub mod bins;
 pub mod chunk;
+mod http;
 pub mod launch;
 pub mod ledger;
 pub mod live;
 pub mod map;
+mod recorded;
 pub mod serve;
 pub mod text;
+pub mod watch;
 
 use crate::failure::Failure;
 use heapglass_inspect::{Target, Trouble};

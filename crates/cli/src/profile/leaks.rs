@@ -5,7 +5,6 @@ use super::{bytes, failed, names};
 use crate::failure::Failure;
 use crate::feed::Wishes;
 use crate::heap::launch;
-use crate::run::joined;
 use crate::trace::Reading;
 use heapglass_inspect::Target;
 use heapglass_inspect::reach::{self, Block, Reach, Registers};
@@ -105,14 +104,18 @@ impl Leaks {
         let words = std::mem::take(&mut self.words);
         let wishes = Wishes { interval: self.interval, stack: 32 << 10, ..Wishes::default() };
         let reading = Reading::start(wishes, Ears::new(self.interval))?;
-        let settings = joined(std::env::var_os("HEAPGLASS"), ",", reading.feed.item());
         let mut blocks = Vec::new();
-        let status = launch::to_the_end_with(words, Some(settings), |pid| {
-            let target = crate::heap::open(pid, false)?;
-            let registers = registers(pid);
-            blocks = reach::scan(&target, &registers).map_err(|e| said(&target, &e))?;
-            Ok(())
-        });
+        let status = launch::watched(
+            words,
+            Some(reading.feed.item()),
+            |_| {},
+            |pid| {
+                let target = crate::heap::open(pid, false)?;
+                let registers = registers(pid);
+                blocks = reach::scan(&target, &registers).map_err(|e| said(&target, &e))?;
+                Ok(())
+            },
+        );
         let mut ears = reading.end()?;
         let status = status?;
         let (mut profile, files) = ears.finish();

@@ -26,6 +26,7 @@ pub(crate) mod futex {
     /// No wait is without end: a wake-up may reach a thread that is just led away into a signal handler, where it forks, and so
     /// waits for one who sleeps here. Then that one must look for himself.
     pub fn wait(word: &AtomicU32, expected: u32) {
+        crate::kernel::waits_for_lock();
         wait_for(word, expected, 50_000_000);
     }
 }
@@ -91,5 +92,30 @@ pub(crate) mod futex {
 
     pub fn pause() {
         loom::thread::yield_now();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::lock::Lock;
+    use crate::{kernel, thread};
+    use core::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn who_sleeps_for_a_lock_is_counted() {
+        static LOCK: Lock = Lock::new();
+        let waits = || kernel::counters().lock_waits.load(Relaxed);
+        let before = waits();
+        assert!(LOCK.lock(thread::owner()));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(LOCK.lock(thread::owner()));
+                LOCK.unlock();
+            });
+            while waits() == before {
+                std::thread::yield_now();
+            }
+            LOCK.unlock();
+        });
     }
 }

@@ -1,0 +1,361 @@
+//! `heapglass watch`: the heap on a page in a browser, live.
+//!
+//! The command serves the page and what it asks for, on loopback; the page (`crates/cli/page`) asks again and again, and draws. State is
+//! read from outside as by `map` and `ledger`. Only who wants to see single calls, or to hold the program at one, makes it tell
+//! them, as `trace -p` does.
+
+mod assets;
+mod calls;
+mod look;
+pub mod view;
+
+use super::http::{self, Answer, Door, Request};
+use super::serve::Serve;
+use super::{bins, chunk, launch, map, title};
+use crate::attach;
+use crate::failure::Failure;
+use crate::feed::{self, Wishes};
+use crate::trace::Reading;
+use calls::{Ear, Heard};
+use heapglass_inspect::Target;
+use heapglass_report::filter::{self, Filter};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Show the heap of a process on a page in the browser, live
+///
+/// The page draws the heap chunk by chunk, its ledger over time with the system calls, and the lists of free chunks; it tells single
+/// calls, and can hold the program before each. It is served on loopback, under an address that only you are told, and loads
+/// nothing from elsewhere.
+#[derive(clap::Args)]
+pub struct Watch {
+    /// A process on Heapglass, or a core file, which stands still
+    #[arg(value_name = "PID|CORE", required_unless_present = "program", conflicts_with = "program")]
+    whose: Option<OsString>,
+
+    /// Hold PROGRAM before its first call, until the page lets it go on
+    #[arg(long, requires = "program")]
+    hold: bool,
+
+    /// Don't open a browser
+    #[arg(short, long)]
+    no_open: bool,
+
+    /// 0 is any that is free
+    #[arg(short = 'P', long, value_name = "N", default_value_t = 0)]
+    port: u16,
+
+    /// A program and its arguments, behind `--`: it is run on Heapglass, tells its calls from the first on, and is held at its end
+    #[arg(last = true, value_names = ["PROGRAM", "ARGS"])]
+    program: Vec<OsString>,
+}
+
+impl Watch {
+    pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        if let Some(whose) = &self.whose {
+            let watched = match whose.to_str().and_then(|text| text.parse().ok()) {
+                Some(pid) => Watched::new(pid, None),
+                None => Watched {
+                    core: Some(PathBuf::from(whose)),
+                    phase: Mutex::new(Phase::Core),
+                    ..Watched::new(0, None)
+                },
+            };
+            // What can't be read now is told of now.
+            watched.open()?;
+            let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+            open_browser(&door, self.no_open);
+            door.serve(&|request| watched.answer(request, &door.token));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+        let heard = Arc::new(Heard::default());
+        let reading = Reading::start(Wishes::default(), Ear::new(heard.clone()))?;
+        reading.feed.hold(self.hold);
+        let item = reading.feed.item();
+        let watched =
+            Watched { held: AtomicBool::new(self.hold), is_launched: true, heard, ..Watched::new(0, Some(reading)) };
+        let watched = Arc::new(watched);
+        let theirs = watched.clone();
+        open_browser(&door, self.no_open);
+        std::thread::spawn(move || door.serve(&|request| theirs.answer(request, &door.token)));
+        // The thread that starts a program is the one that the kernel tells of its end.
+        launch::watched(
+            self.program,
+            Some(item),
+            |pid| watched.pid.store(pid, Release),
+            |_| {
+                watched.wait_at_the_end();
+                Ok(())
+            },
+        )
+    }
+}
+
+/// Says where the page is, and shows it where there is a screen.
+fn open_browser(door: &Door, no_open: bool) {
+    let page = format!("http://{}/{}/", door.place, door.token);
+    eprintln!("heapglass: the page is {page}");
+    let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+    if !no_open && has_screen {
+        // Where there is no such program, the line above is there to be clicked on.
+        let mut open = Command::new("xdg-open");
+        let _ = open.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    }
+}
+
+/// The filters that a page asks for, in the words of `trace -e` with blanks between them.
+fn filters(request: &Request) -> Result<Vec<Filter>, String> {
+    request.all("e").flat_map(|all| all.split_whitespace().map(filter::parse).collect::<Vec<_>>()).collect()
+}
+
+/// How long a step waits for the program's next call.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Runs,
+    /// It has begun to exit, and the kernel holds it there.
+    Ending,
+    /// It may go.
+    LetGo,
+    Ended,
+    /// It is a file.
+    Core,
+}
+
+struct Watched {
+    core: Option<PathBuf>,
+    /// 0 until it is started.
+    pid: AtomicU32,
+    is_launched: bool,
+    epoch: Instant,
+    heard: Arc<Heard>,
+    /// Who hears its calls, while somebody does.
+    reading: Mutex<Option<Reading<Ear>>>,
+    held: AtomicBool,
+    phase: Mutex<Phase>,
+    let_go: Condvar,
+    /// The last look, for who comes after the end.
+    last: Mutex<Option<Vec<u8>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watched {
+    fn new(pid: u32, reading: Option<Reading<Ear>>) -> Watched {
+        Watched {
+            core: None,
+            pid: AtomicU32::new(pid),
+            is_launched: false,
+            epoch: Instant::now(),
+            heard: Arc::default(),
+            reading: Mutex::new(reading),
+            held: AtomicBool::new(false),
+            phase: Mutex::new(Phase::Runs),
+            let_go: Condvar::new(),
+            last: Mutex::new(None),
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.pid.load(Acquire)
+    }
+
+    fn wait_at_the_end(&self) {
+        let mut phase = lock(&self.phase);
+        *phase = Phase::Ending;
+        drop(self.let_go.wait_while(phase, |phase| *phase == Phase::Ending));
+    }
+
+    fn answer(&self, request: &Request, token: &str) -> Answer {
+        let Some(path) = request.path.strip_prefix('/').and_then(|path| path.strip_prefix(token)) else {
+            return Serve::of(self.pid()).answer(request, token);
+        };
+        let done = match (request.is_post, path) {
+            (false, "/state") => Ok(self.state(request)),
+            (false, "/look") => self.look(request),
+            (false, "/chunk") => self.chunk(request),
+            (false, "/bins") => self.open().and_then(|target| bins::told(&target, None, true)).map(Answer::json),
+            (false, "/events") => return self.events(request),
+            (false, path) => return assets::answer(path),
+            (true, "/listen") => self.listen().map(|()| self.state(request)),
+            (true, "/deaf") => self.stop_listening().map(|()| self.state(request)),
+            (true, "/hold") => self.hold().map(|()| self.state(request)),
+            (true, "/step") => self.step(),
+            (true, "/go") => {
+                self.go_on();
+                Ok(self.state(request))
+            }
+            (true, "/end") => {
+                let mut phase = lock(&self.phase);
+                if *phase == Phase::Ending {
+                    *phase = Phase::LetGo;
+                }
+                self.let_go.notify_all();
+                drop(phase);
+                Ok(self.state(request))
+            }
+            (true, _) => return http::no_method(),
+        };
+        done.unwrap_or_else(|failure| Answer::plain("409 Conflict", failure.line))
+    }
+
+    fn open(&self) -> Result<Target, Failure> {
+        if let Some(path) = &self.core {
+            return Target::core(path).map_err(|e| super::said(&path.display().to_string(), &e));
+        }
+        match self.pid() {
+            0 => Err(Failure::ours("the program isn't started yet")),
+            pid => super::open(pid, false),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let mut phase = lock(&self.phase);
+        if *phase == Phase::Runs && self.pid() != 0 && !feed::lives(self.pid()) {
+            *phase = Phase::Ended;
+        }
+        *phase
+    }
+
+    fn state(&self, request: &Request) -> Answer {
+        let phase = match self.phase() {
+            Phase::Runs => "runs",
+            Phase::Ending => "ending",
+            Phase::LetGo | Phase::Ended => "ended",
+            Phase::Core => "core",
+        };
+        let after = request.asked("after").and_then(|call| call.parse().ok()).unwrap_or(u64::MAX);
+        Answer::json(
+            json!({
+                "pid": self.pid(), "phase": phase, "listening": lock(&self.reading).is_some(), "held": self.held.load(Relaxed),
+                "launched": self.is_launched, "calls": self.heard.count(), "lost": self.heard.lost(),
+                "seconds": self.epoch.elapsed().as_secs_f64(), "kernel": self.heard.kernel_after(after, self.epoch),
+            })
+            .to_string(),
+        )
+    }
+
+    /// The heap as it is now; once the process has ended, as it was last seen.
+    fn look(&self, request: &Request) -> Result<Answer, Failure> {
+        const KIND: &str = "application/octet-stream";
+        let mut last = lock(&self.last);
+        if let (Phase::Ended | Phase::LetGo | Phase::Core, Some(bytes)) = (self.phase(), &*last) {
+            return Ok(Answer::of(KIND, bytes.clone()));
+        }
+        match (self.read(request), &*last) {
+            (Ok(bytes), _) => {
+                *last = Some(bytes.clone());
+                Ok(Answer::of(KIND, bytes))
+            }
+            // It ended meanwhile.
+            (Err(_), Some(bytes)) if self.phase() != Phase::Runs => Ok(Answer::of(KIND, bytes.clone())),
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    fn read(&self, request: &Request) -> Result<Vec<u8>, Failure> {
+        let target = self.open()?;
+        let calls = self.heard.count();
+        let after = request.asked("after").and_then(|call| call.parse::<u64>().ok());
+        let is_listening = lock(&self.reading).is_some();
+        let born = after.filter(|_| is_listening).map(|call| self.heard.births_after(call));
+        let beside = look::Beside { seconds: self.epoch.elapsed().as_secs_f64(), calls, born };
+        look::read(&target, beside).map_err(|e| super::said(&title(&target), &e))
+    }
+
+    fn chunk(&self, request: &Request) -> Result<Answer, Failure> {
+        let at = request.asked("address").ok_or_else(|| Failure::ours("say which: ?address=ADDR"))?;
+        let at = map::address(&at).map_err(Failure::ours)?;
+        chunk::told(&self.open()?, at, true).map(Answer::json)
+    }
+
+    fn events(&self, request: &Request) -> Answer {
+        let after = request.asked("after").and_then(|call| call.parse().ok()).unwrap_or(0);
+        let filters = match filters(request) {
+            Ok(filters) => filters,
+            // What somebody is just typing is no failure.
+            Err(why) => return Answer::json(json!({ "refused": why }).to_string()),
+        };
+        Answer::json(self.heard.lines(after, &filters, self.epoch).to_string())
+    }
+
+    /// Makes the process tell its calls.
+    fn listen(&self) -> Result<(), Failure> {
+        let mut reading = lock(&self.reading);
+        if reading.is_some() {
+            return Ok(());
+        }
+        if self.is_launched {
+            return Err(Failure::ours(
+                "calls can't be told again once they no longer were: the program's end is waited for",
+            ));
+        }
+        let pid = self.pid().cast_signed();
+        self.heard.forget_births();
+        let began = Reading::start(Wishes::default(), Ear::new(self.heard.clone()))?;
+        match attach::tell(pid, &began.feed.item().to_string_lossy()) {
+            Ok(()) => {
+                *reading = Some(began);
+                Ok(())
+            }
+            Err(failure) => {
+                began.feed.stop();
+                began.end()?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn stop_listening(&self) -> Result<(), Failure> {
+        self.go_on();
+        if let Some(reading) = lock(&self.reading).take() {
+            reading.feed.stop();
+            reading.end()?;
+        }
+        Ok(())
+    }
+
+    fn hold(&self) -> Result<(), Failure> {
+        self.listen()?;
+        self.held.store(true, Relaxed);
+        if let Some(reading) = &*lock(&self.reading) {
+            reading.feed.hold(true);
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) {
+        self.held.store(false, Relaxed);
+        if let Some(reading) = &*lock(&self.reading) {
+            reading.feed.hold(false);
+        }
+    }
+
+    /// Lets one call happen.
+    fn step(&self) -> Result<Answer, Failure> {
+        if !self.held.load(Relaxed) {
+            self.hold()?;
+        }
+        let before = self.heard.count();
+        if let Some(reading) = &*lock(&self.reading) {
+            reading.feed.give_leave();
+        }
+        let stepped = self.heard.wait_for_more(before, PATIENCE);
+        if !stepped && let Some(reading) = &*lock(&self.reading) {
+            // It wasn't taken, and is no longer there for later.
+            reading.feed.hold(true);
+        }
+        let all: Value = json!({ "stepped": stepped, "calls": self.heard.count() });
+        Ok(Answer::json(all.to_string()))
+    }
+}

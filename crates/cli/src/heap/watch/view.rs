@@ -1,0 +1,332 @@
+//! `heapglass view FILE`: the same page over a recording, with a slider over its calls.
+//!
+//! A recording knows what is in use after each call, with what was asked for and by which call; it doesn't know the lists of free
+//! chunks. So the map has chunks in use and what isn't, and the ledger tells requests from rounding.
+
+use super::look::{self, Words};
+use super::{assets, open_browser};
+use crate::capture;
+use crate::failure::Failure;
+use crate::heap::http::{self, Answer, Door, Request};
+use crate::heap::text::grouped;
+use crate::heap::{map, recorded};
+use heapglass_capture::{Capture, Chunk, Event, State};
+use heapglass_report::filter::{self, Filter};
+use heapglass_report::line::{Clock, Style, Writer};
+use heapglass_report::map::{SHADES, Shade};
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+/// Show a recording on a page in the browser, at any of its calls
+///
+/// The page of `heapglass watch` over a FILE that `heapglass record` made: a slider goes to any call and back, and the map, the ledger and
+/// the list of calls are those of that moment.
+#[derive(clap::Args)]
+pub struct View {
+    /// A recording
+    file: PathBuf,
+
+    /// Don't open a browser
+    #[arg(short, long)]
+    no_open: bool,
+
+    /// 0 is any that is free
+    #[arg(short = 'P', long, value_name = "N", default_value_t = 0)]
+    port: u16,
+}
+
+impl View {
+    pub fn carry_out(self) -> Result<ExitCode, Failure> {
+        let capture = capture::open(&self.file)?;
+        let failed = |e| capture::said(&self.file, &e);
+        let pid = capture.event(1).map_err(failed)?.map_or(0, |event| event.thread.pid);
+        let recording = Recording { capture, file: self.file, pid, last: Mutex::default() };
+        let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+        open_browser(&door, self.no_open);
+        door.serve(&|request| recording.answer(request, &door.token));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+struct Recording {
+    capture: Capture,
+    file: PathBuf,
+    /// The first process; its children have addresses of their own, and aren't drawn.
+    pid: u32,
+    /// The moment that was asked for last: the next is mostly near.
+    last: Mutex<State>,
+}
+
+/// Calls that a step forward may make one by one; beyond that a keyframe is nearer.
+const NEAR: u64 = 20_000;
+/// Calls that are looked through for those that pass a filter, and lines that are given.
+const SCANNED: u64 = 100_000;
+const LINES: usize = 500;
+/// Addresses in which nothing is in use part two heaps.
+const GAP: u64 = 4 << 20;
+/// What is neither in use nor known to be anything else: the number behind those of `Shade`.
+const UNUSED: u32 = SHADES.len() as u32;
+
+impl Recording {
+    fn answer(&self, request: &Request, token: &str) -> Answer {
+        let Some(path) = request.path.strip_prefix('/').and_then(|path| path.strip_prefix(token)) else {
+            return Answer::not_found("there is no such thing here");
+        };
+        if request.is_post {
+            return http::no_method();
+        }
+        let at = request.asked("at").and_then(|call| call.parse().ok()).unwrap_or(self.capture.calls());
+        let done = match path {
+            "/state" => Ok(self.state()),
+            "/look" => self.look(at, &marks(request)),
+            "/chunk" => self.chunk(at, request),
+            "/events" => self.events(at, request),
+            "/bins" => Err(Failure::ours("a recording doesn't tell lists of free chunks")),
+            path => return assets::answer(path),
+        };
+        done.unwrap_or_else(|failure| Answer::plain("409 Conflict", failure.line))
+    }
+
+    /// Length, and the curve: what each block's end came to.
+    fn state(&self) -> Answer {
+        let summary = self.capture.summary();
+        let seconds = |nanos: u64| nanos as f64 / 1e9;
+        let curve: Vec<Value> = self
+            .capture
+            .blocks()
+            .iter()
+            .map(|block| {
+                let lines = recorded::lines(block.bytes, block.requested, block.chunks, block.kernel_bytes);
+                json!([seconds(self.capture.nanos(block.ended)), block.first + block.calls, lines.map(|line| line.1)])
+            })
+            .collect();
+        Answer::json(
+            json!({
+                "pid": self.pid, "phase": "recorded", "listening": false, "held": false, "launched": false, "calls": summary.calls,
+                "lost": 0, "seconds": seconds(summary.nanos), "kernel": [], "curve": curve, "lines": recorded::names(),
+            })
+            .to_string(),
+        )
+    }
+
+    /// What is in use after so many calls.
+    fn at<T>(&self, calls: u64, see: impl FnOnce(&State) -> T) -> Result<T, Failure> {
+        let failed = |e| capture::said(&self.file, &e);
+        let mut state = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.calls > calls || calls - state.calls > NEAR {
+            *state = self.capture.state_at(calls).map_err(failed)?;
+        } else {
+            let mut events = self.capture.events(state.calls + 1);
+            while state.calls < calls {
+                let Some(event) = events.next().map_err(failed)? else { break };
+                state.apply(event.thread, &event.call);
+            }
+        }
+        Ok(see(&state))
+    }
+
+    fn look(&self, at: u64, marks: &[u64]) -> Result<Answer, Failure> {
+        let began = std::time::Instant::now();
+        let (chunks, others, sums) = self.at(at, |state| {
+            let mut chunks = state.sorted();
+            let all = chunks.len();
+            chunks.retain(|chunk| chunk.pid == self.pid);
+            let others = all - chunks.len();
+            (chunks, others, recorded::lines(state.bytes, state.requested, all as u64, state.kernel_bytes))
+        })?;
+        let now = self.event(at)?;
+        let drawn = Drawn::of(&chunks, marks);
+        let mut told = serde_json::Map::new();
+        for (key, bytes, count) in sums {
+            told.insert(key.to_owned(), json!({ "chunks": count, "bytes": bytes, "resident": bytes }));
+        }
+        let total: u64 = sums.iter().map(|line| line.1).sum();
+        let mut shades: Vec<Value> =
+            SHADES.into_iter().map(|shade| json!([shade.letter().to_string(), shade.name()])).collect();
+        shades.push(json!(["-", "not in use"]));
+        let name = self.capture.about.get("program").unwrap_or_default();
+        let notes: Vec<String> = (others > 0)
+            .then(|| format!("{} chunks of other processes aren't drawn", grouped(others as u64)))
+            .into_iter()
+            .collect();
+        let head = json!({
+            "page": 4096, "seconds": now.as_ref().map_or(0.0, |event| self.seconds(event.call.ended)), "took": began.elapsed().as_secs_f64(),
+            "calls": at, "shades": shades, "chunk_count": drawn.words.chunks, "heaps": drawn.heaps, "mapped": drawn.mapped,
+            "more_mapped": 0, "threads": [], "system_calls": null, "released": null, "born": null, "marks": drawn.marks_at,
+            "lines": recorded::names(), "advice": "", "notes": notes,
+            "ledger": {
+                "of": format!("{}: {name}", self.file.display()), "lines": told, "sum": total, "rss": null, "swap": 0, "arenas": [],
+                "largest_free": 0, "free_sizes": [], "pins": [], "damages": [], "more_damage": 0, "steady": true,
+            },
+        });
+        Ok(Answer::of("application/octet-stream", look::joined(&head.to_string(), &drawn.words.words)))
+    }
+
+    fn event(&self, number: u64) -> Result<Option<Event>, Failure> {
+        if number == 0 {
+            return Ok(None);
+        }
+        self.capture.event(number).map_err(|e| capture::said(&self.file, &e))
+    }
+
+    fn seconds(&self, tick: u64) -> f64 {
+        self.capture.nanos(tick) as f64 / 1e9
+    }
+
+    fn chunk(&self, at: u64, request: &Request) -> Result<Answer, Failure> {
+        let place = request.asked("address").ok_or_else(|| Failure::ours("say which chunk"))?;
+        let place = map::address(&place).map_err(Failure::ours)?;
+        let holds = |chunk: &Chunk| {
+            chunk.pid == self.pid
+                && chunk.pointer - 16 <= place
+                && place < chunk.pointer - 16 + chunk.live.bytes.max(32)
+        };
+        let found = self.at(at, |state| state.iter().find(holds))?;
+        let Some(Chunk { pointer, live, .. }) = found else {
+            return Err(Failure::ours(format!("{place:#x} is in no chunk that was in use after call {at}")));
+        };
+        let (born, now) = (self.event(live.born)?, self.event(at)?);
+        let age = born.as_ref().zip(now).map(|(born, now)| {
+            let seconds = self.seconds(now.call.ended) - self.seconds(born.call.ended);
+            format!("{seconds:.6} s, {} calls", grouped(at - live.born))
+        });
+        let told = json!({
+            "state": "in use", "at": pointer - 16, "size": live.bytes, "user": pointer, "usable": live.bytes.saturating_sub(8),
+            "request": live.request, "age": age, "thread": live.thread.tid.to_string(), "number": live.born,
+            "call": born.map(|event| self.line(&event)),
+        });
+        Ok(Answer::json(told.to_string()))
+    }
+
+    fn line(&self, event: &Event) -> String {
+        let mut writer = Writer::new(Style::default());
+        writer.clock = Clock { tick: 0, nanos: 0, nanos_per_tick: self.capture.nanos_per_tick() };
+        let mut text = Vec::new();
+        writer.call(&mut text, "", &event.call);
+        String::from_utf8_lossy(&text).trim_end().to_owned()
+    }
+
+    /// Lines up to a moment, which is the last of them if it passes.
+    fn events(&self, at: u64, request: &Request) -> Result<Answer, Failure> {
+        let filters: Vec<Filter> = match super::filters(request) {
+            Ok(filters) => filters,
+            Err(why) => return Ok(Answer::json(json!({ "refused": why }).to_string())),
+        };
+        let failed = |e| capture::said(&self.file, &e);
+        // Without a filter each call is a line.
+        let from = at.saturating_sub(if filters.is_empty() { LINES as u64 } else { SCANNED }) + 1;
+        let mut shown = std::collections::VecDeque::new();
+        let mut events = self.capture.events(from);
+        while let Some(event) = events.next().map_err(failed)? {
+            if event.number > at {
+                break;
+            }
+            if filters.iter().all(|one: &filter::Filter| one.passes(&event.call, event.thread.tid)) {
+                shown.push_back(event.clone());
+                if shown.len() > LINES {
+                    shown.pop_front();
+                }
+            }
+        }
+        let lines: Vec<Value> = shown
+            .iter()
+            .map(|event| {
+                let place = if event.call.result == 0 { event.call.arguments[0] } else { event.call.result };
+                json!({
+                    "call": event.number, "thread": event.thread.tid, "seconds": self.seconds(event.call.began), "at": place,
+                    "text": self.line(event),
+                })
+            })
+            .collect();
+        Ok(Answer::json(json!({ "calls": at, "kept_from": from, "lines": lines, "lost": 0 }).to_string()))
+    }
+}
+
+/// Calls after which marks were set, in their order.
+fn marks(request: &Request) -> Vec<u64> {
+    let mut marks: Vec<u64> = request.all("mark").filter_map(|call| call.parse().ok()).collect();
+    marks.sort_unstable();
+    marks
+}
+
+/// Chunks in use as words, with what lies between.
+#[derive(Default)]
+struct Drawn {
+    words: Words,
+    heaps: Vec<Value>,
+    mapped: Vec<Value>,
+    /// Where the number of each chunk's last mark stands, word for word; `None` without marks.
+    marks_at: Option<usize>,
+}
+
+impl Drawn {
+    fn of(chunks: &[Chunk], marks: &[u64]) -> Drawn {
+        let mut drawn = Drawn::default();
+        let mut born = Vec::new();
+        let mut heap: Option<(u64, u64, usize, u64)> = None;
+        for Chunk { pointer, live, .. } in chunks {
+            let at = (pointer - 16) & !15;
+            // Only a mapping of its own is whole pages from a page's start on.
+            if at.is_multiple_of(4096) && live.bytes.is_multiple_of(4096) && live.bytes > 0 {
+                drawn.mapped.push(json!([pointer, live.bytes, live.bytes, "in use"]));
+                continue;
+            }
+            let size = live.bytes.max(16) & !15;
+            if heap.is_none_or(|(_, end, ..)| at >= end.saturating_add(GAP)) {
+                drawn.end_heap(heap.take());
+                heap = Some((at, at, drawn.words.words.len(), 0));
+            }
+            let Some((_, end, _, count)) = &mut heap else { continue };
+            if at < *end {
+                // A race of the recording's: two threads' calls in the wrong order.
+                continue;
+            }
+            if at > *end {
+                drawn.words.push(at - *end, UNUSED);
+            }
+            born.resize(drawn.words.words.len(), 0);
+            drawn.words.push(size, Shade::InUse as u32);
+            born.resize(drawn.words.words.len(), marks.partition_point(|mark| *mark < live.born) as u32);
+            (*end, *count) = (at + size, *count + 1);
+        }
+        drawn.end_heap(heap);
+        drawn.mapped.sort_by_key(|one| std::cmp::Reverse(one[1].as_u64()));
+        if !marks.is_empty() {
+            drawn.marks_at = Some(drawn.words.words.len());
+            drawn.words.words.extend(born);
+        }
+        drawn
+    }
+
+    fn end_heap(&mut self, heap: Option<(u64, u64, usize, u64)>) {
+        let Some((start, end, from, chunks)) = heap else { return };
+        self.words.chunks += chunks;
+        self.heaps.push(json!({
+            "arena": 0, "start": start, "end": end, "break": false, "chunks": chunks, "words": [from, self.words.words.len() - from],
+            "base": start & !4095, "runs": [0, 0],
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heapglass_capture::Live;
+
+    #[test]
+    fn chunks_in_use_are_drawn_with_what_lies_between() {
+        let chunk = |at: u64, bytes: u64, born: u64| {
+            let live = Live { request: bytes - 8, bytes, born, ..Live::default() };
+            Chunk { pid: 1, pointer: at + 16, live }
+        };
+        let far = 0x1000 + (8 << 20);
+        let chunks = [chunk(0x1000, 32, 1), chunk(0x1040, 48, 9), chunk(far, 64, 2), chunk(1 << 40, 266_240, 3)];
+        let drawn = Drawn::of(&chunks, &[5]);
+        let words = [2 << 4, 2 << 4 | UNUSED, 3 << 4, 4 << 4];
+        assert_eq!(drawn.words.words, [&words[..], &[0, 0, 1, 0]].concat());
+        assert_eq!((drawn.heaps.len(), drawn.mapped.len(), drawn.marks_at), (2, 1, Some(4)));
+    }
+}
