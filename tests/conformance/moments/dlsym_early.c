@@ -4,7 +4,8 @@
 #include <pthread.h>
 
 static void *found, *missing;
-static char message[200];
+/* What dlerror says begins with the program's path. */
+static char message[5000];
 
 static void look(void) {
     char *p = malloc(100);

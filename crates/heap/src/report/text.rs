@@ -9,6 +9,9 @@ use heapglass_os::{self as os, module::Module};
 
 /// Bytes of it.
 const LENGTH: usize = 16 * 1024;
+/// Bytes of a module's path, from its end: whoever adds names to a report opens the file by it. Two traces of longer ones would take
+/// all the room.
+const PATH: usize = 400;
 /// Somebody is at it.
 static BUSY: AtomicBool = AtomicBool::new(false);
 /// How often a second waits for the first; who faults while it writes may be its own handler.
@@ -43,11 +46,20 @@ pub fn with_text<T>(work: impl FnOnce(&mut Text) -> T) -> Option<T> {
 
 impl Text {
     pub fn add(&mut self, line: Line) {
-        let line = line.finish();
-        for (cell, &byte) in self.to.iter_mut().skip(self.length).zip(line.as_bytes()) {
+        self.put(line.finish().as_bytes());
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        for (cell, &byte) in self.to.iter_mut().skip(self.length).zip(bytes) {
             *cell = byte;
             self.length += 1;
         }
+    }
+
+    /// Whatever isn't printable becomes a question mark.
+    fn put_path(&mut self, path: &[u8]) {
+        let tail = path.get(path.len().saturating_sub(PATH)..).unwrap_or(path);
+        tail.iter().for_each(|&byte| self.put(&[if (32..127).contains(&byte) { byte } else { b'?' }]));
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -69,9 +81,9 @@ impl Text {
                 self.add(line);
                 continue;
             };
-            let path = module.path();
-            let tail = path.get(path.len().saturating_sub(100)..).unwrap_or(path);
-            let line = line.text(" ").raw(tail).text("+").hex(frame.wrapping_sub(module.base));
+            self.put(line.text(" ").as_bytes());
+            self.put_path(module.path());
+            let line = Line::bare().text("+").hex(frame.wrapping_sub(module.base));
             self.add(match module.function_at(inside) {
                 Some((name, distance)) => line.text(" in ").raw(name).text("+").hex(distance + 1),
                 None => line,
