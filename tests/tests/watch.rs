@@ -394,7 +394,7 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     assert_eq!(ran.code, Some(7), "{ran:#?}");
     let stats = told(&["stats", file.to_str().unwrap(), "--json"]);
     let ledger = told(&["ledger", file.to_str().unwrap(), "--json"]);
-    assert_eq!(ledger["lines"]["in_use"]["bytes"], stats["end"]["requested"], "{ledger}");
+    assert_eq!(ledger["lines"]["requested"]["bytes"], stats["end"]["requested"], "{ledger}");
     assert_eq!(ledger["peak_bytes"], stats["peak"]["bytes"], "{ledger}");
     let watch = Watch::start_as("view", &[file.to_str().unwrap()]);
     let mut browser = shown_with(&watch, 0);
@@ -409,10 +409,10 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
         number(text.as_str().unwrap())
     };
     let sum = |browser: &mut Browser| {
-        ["in_use", "rounding", "headers"].map(|line| cell(browser, line, 2)).iter().sum::<u64>()
+        ["requested", "rounding", "headers"].map(|line| cell(browser, line, 2)).iter().sum::<u64>()
     };
     assert_eq!(json!(sum(&mut browser)), stats["end"]["bytes"], "{stats}");
-    assert_eq!(json!(cell(&mut browser, "in_use", 1)), stats["end"]["chunks"], "{stats}");
+    assert_eq!(json!(cell(&mut browser, "requested", 1)), stats["end"]["chunks"], "{stats}");
     // One call back is the last free undone, and forth again it is done.
     let free = "[...document.querySelectorAll('#events li')].map(one => one.innerText)";
     let go = |browser: &mut Browser, call: u64| {
@@ -432,10 +432,10 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     browser.click("#back");
     browser.wait_for(&format!("heapglass.heap.head.calls === {}", freed - 1));
     assert_eq!(sum(&mut browser), after + 80);
-    let request = cell(&mut browser, "in_use", 2);
+    let request = cell(&mut browser, "requested", 2);
     browser.click("#forth");
     browser.wait_for(&format!("heapglass.heap.head.calls === {freed}"));
-    assert_eq!((sum(&mut browser), cell(&mut browser, "in_use", 2)), (after, request - 64));
+    assert_eq!((sum(&mut browser), cell(&mut browser, "requested", 2)), (after, request - 64));
     // The chunk of that call, by a click on its line, with what was asked for and by whom.
     browser.click("#back");
     browser.wait_for(&format!("heapglass.heap.head.calls === {}", freed - 1));

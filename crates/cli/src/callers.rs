@@ -1,12 +1,9 @@
 //! `trace -k`: the callers of each call, with functions, files and lines, from the files that the process said its code is from.
 
 use addr2line::Loader;
-use heapglass_event::record::Kind;
 use heapglass_report::calls::Call;
 use heapglass_report::text::Text;
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 #[derive(Default)]
@@ -33,20 +30,11 @@ const INDENT: &str = "                        > ";
 impl Callers {
     /// Takes in the modules that come with a call.
     pub fn learn(&mut self, call: &Call, pid: u32) {
-        let mut steps = call.steps.iter();
-        while let Some(step) = steps.next() {
-            if !step.is(Kind::Module) {
-                continue;
-            }
-            let pieces = steps.clone().take_while(|step| step.is(Kind::Path));
-            let mut path: Vec<u8> =
-                pieces.flat_map(|step| [step.a, step.b, step.c]).flat_map(u64::to_le_bytes).collect();
-            path.truncate(step.n as usize);
-            self.add(pid, [step.a, step.b, step.c], PathBuf::from(OsStr::from_bytes(&path)));
-        }
+        call.modules().into_iter().for_each(|module| self.add(pid, module));
     }
 
-    fn add(&mut self, pid: u32, [start, end, base]: [u64; 3], path: PathBuf) {
+    pub fn add(&mut self, pid: u32, from: heapglass_capture::Module) {
+        let heapglass_capture::Module { start, end, base, path } = from;
         let known = self.files.iter().position(|(known, _)| *known == path);
         let file = known.unwrap_or_else(|| {
             // A script is named by its own name, not by its interpreter's.
@@ -67,19 +55,23 @@ impl Callers {
 
     /// Writes a call's callers, a line for each.
     pub fn write(&mut self, to: &mut Vec<u8>, call: &Call, pid: u32) {
-        let addresses = call.of(Kind::Callers).flat_map(|step| [step.a, step.b, step.c]);
-        for address in addresses.filter(|&address| address != 0) {
-            let known = self.lines.entry((pid, address)).or_insert_with(|| {
-                let modules = self.modules.get(&pid).map_or(&[][..], Vec::as_slice);
-                let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
-                let names = match module.and_then(|module| Some((module, self.files.get(module.file)?))) {
-                    Some((module, file)) => named(module, file, address),
-                    None => vec![format!("{address:#x}")],
-                };
-                names.iter().map(|name| format!("{INDENT}{name}\n")).collect()
-            });
-            to.text(known);
+        for address in call.callers() {
+            let names = self.names(pid, address);
+            to.text(names);
         }
+    }
+
+    /// The functions at a return address, a line for each.
+    pub fn names(&mut self, pid: u32, address: u64) -> &str {
+        self.lines.entry((pid, address)).or_insert_with(|| {
+            let modules = self.modules.get(&pid).map_or(&[][..], Vec::as_slice);
+            let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
+            let names = match module.and_then(|module| Some((module, self.files.get(module.file)?))) {
+                Some((module, file)) => named(module, file, address),
+                None => vec![format!("{address:#x}")],
+            };
+            names.iter().map(|name| format!("{INDENT}{name}\n")).collect()
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! the same mappings, and in all others, isn't the heap's, and is named by what is mapped there. So the sum is the kernel's
 //! figure, unless memory comes and goes while it is read: then the difference is told.
 
+pub use crate::lines::{LINES, Line, Sum, Sums};
 use crate::pins::Pins;
 use crate::resident;
 use heapglass_inspect::aside;
@@ -15,144 +16,6 @@ use heapglass_inspect::trouble::Result;
 use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
 use std::time::{Duration, Instant};
-
-/// The lines, in the order in which they are told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
-pub enum Line {
-    InUse,
-    Headers,
-    Mapped,
-    Samples,
-    Parked,
-    ThreadCaches,
-    Depots,
-    OnTheWay,
-    Fast,
-    Unsorted,
-    Small,
-    Large,
-    Top,
-    Quarantine,
-    Damaged,
-    Kept,
-    HeapEnds,
-    Records,
-    Files,
-    Stacks,
-    Other,
-}
-
-pub const LINES: [Line; 21] = [
-    Line::InUse,
-    Line::Headers,
-    Line::Mapped,
-    Line::Samples,
-    Line::Parked,
-    Line::ThreadCaches,
-    Line::Depots,
-    Line::OnTheWay,
-    Line::Fast,
-    Line::Unsorted,
-    Line::Small,
-    Line::Large,
-    Line::Top,
-    Line::Quarantine,
-    Line::Damaged,
-    Line::Kept,
-    Line::HeapEnds,
-    Line::Records,
-    Line::Files,
-    Line::Stacks,
-    Line::Other,
-];
-
-impl Line {
-    /// For machines.
-    pub fn key(self) -> &'static str {
-        match self {
-            Line::InUse => "in_use",
-            Line::Headers => "headers",
-            Line::Mapped => "mapped_chunks",
-            Line::Samples => "samples",
-            Line::Parked => "parked",
-            Line::ThreadCaches => "thread_caches",
-            Line::Depots => "depots",
-            Line::OnTheWay => "inboxes",
-            Line::Fast => "fast_bins",
-            Line::Unsorted => "unsorted_bin",
-            Line::Small => "small_bins",
-            Line::Large => "large_bins",
-            Line::Top => "top",
-            Line::Quarantine => "quarantine",
-            Line::Damaged => "damaged",
-            Line::Kept => "kept",
-            Line::HeapEnds => "heap_ends",
-            Line::Records => "metadata",
-            Line::Files => "files",
-            Line::Stacks => "stacks",
-            Line::Other => "other",
-        }
-    }
-
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Line::InUse => "in use, with rounding",
-            Line::Headers => "headers of chunks in use",
-            Line::Mapped => "mapped chunks in use",
-            Line::Samples => "samples between guards",
-            Line::Parked => "freed, not looked at yet",
-            Line::ThreadCaches => "thread caches",
-            Line::Depots => "depots",
-            Line::OnTheWay => "on the way to their arena",
-            Line::Fast => "fast bins",
-            Line::Unsorted => "unsorted bin",
-            Line::Small => "small bins",
-            Line::Large => "large bins",
-            Line::Top => "top",
-            Line::Quarantine => "quarantine",
-            Line::Damaged => "damaged, or unclear",
-            Line::Kept => "freed mappings and heaps, kept",
-            Line::HeapEnds => "ends of heaps",
-            Line::Records => "the heap's own records",
-            Line::Files => "program and libraries",
-            Line::Stacks => "stack of the first thread",
-            Line::Other => "other memory of the program",
-        }
-    }
-
-    /// Is it the heap's?
-    pub fn is_ours(self) -> bool {
-        !matches!(self, Line::Files | Line::Stacks | Line::Other)
-    }
-
-    /// Free, as far as the program is concerned.
-    pub fn is_free(self) -> bool {
-        use Line::*;
-        matches!(
-            self,
-            Parked | ThreadCaches | Depots | OnTheWay | Fast | Unsorted | Small | Large | Top | Kept | HeapEnds
-        )
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Sum {
-    pub chunks: u64,
-    /// Of addresses.
-    pub bytes: u64,
-    /// Of those, in memory.
-    pub resident: u64,
-}
-
-impl Sum {
-    fn add(&mut self, chunks: u64, bytes: u64, resident: u64) {
-        (self.chunks, self.bytes) = (self.chunks + chunks, self.bytes + bytes);
-        self.resident += resident;
-    }
-}
-
-pub type Sums = [Sum; LINES.len()];
 
 /// Free chunks by size, one row for each power of two.
 pub type Sizes = [Sum; 48];
@@ -224,13 +87,24 @@ pub enum Seen<'a> {
     Chunk(&'a Chunk),
 }
 
-/// Reads all of it.
-pub fn of(target: &Target) -> Result<Ledger> {
-    of_seeing(target, &mut |_| {})
+/// What is known of a chunk in use beside what the heap says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub bytes: u64,
+    /// The number of the call that handed it out; 0 where nobody counted.
+    pub born: u64,
 }
 
-/// As `of`, for who wants the chunks of the same reading too.
-pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
+/// Who knows: of a user pointer and its chunk's bytes.
+pub type Known<'a> = &'a dyn Fn(u64, u64) -> Option<Request>;
+
+/// Reads all of it.
+pub fn of(target: &Target) -> Result<Ledger> {
+    of_seeing(target, &|_, _| None, &mut |_| {})
+}
+
+/// As `of`, for who knows more, or wants the chunks of the same reading too.
+pub fn of_seeing(target: &Target, known: Known<'_>, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
     let memory = &*target.memory;
     let records = Records::read(target)?;
     let mut ledger = Ledger {
@@ -250,7 +124,7 @@ pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
     let mut ours = Ours::default();
     let mut caches = Caches::read(target, &records)?;
     for arena in &records.arenas {
-        let part = arena_part(target, arena, (&records, &mut caches), (&mut ledger, &mut ours), see)?;
+        let part = arena_part(target, arena, (&records, &mut caches, known), (&mut ledger, &mut ours), see)?;
         ledger.arenas.push(part);
     }
     for mapped in &records.mapped {
@@ -357,7 +231,7 @@ impl Caches {
 fn arena_part(
     target: &Target,
     arena: &Arena,
-    (records, caches): (&Records, &mut Caches),
+    (records, caches, known): (&Records, &mut Caches, Known<'_>),
     (ledger, ours): (&mut Ledger, &mut Ours),
     see: &mut dyn FnMut(Seen),
 ) -> Result<ArenaPart> {
@@ -365,7 +239,7 @@ fn arena_part(
     let mut tries = 1;
     loop {
         caches.refresh(target, records, tries)?;
-        let mut tally = Tally::new(target, &arena)?;
+        let mut tally = Tally::new(target, &arena, known)?;
         see(Seen::Arena(&arena));
         let walked = aside::arena(target, &arena, &caches.holders, &mut |chunk| {
             tally.see(chunk);
@@ -389,7 +263,10 @@ fn arena_part(
 }
 
 /// One arena's chunks, as they come.
-struct Tally {
+struct Tally<'a> {
+    known: Known<'a>,
+    /// From a chunk to its user pointer.
+    header: u64,
     part: ArenaPart,
     /// Heaps by address, with their resident runs.
     heaps: Vec<(Range, u64, Vec<Range>)>,
@@ -402,14 +279,16 @@ struct Tally {
     pins: Pins,
 }
 
-impl Tally {
-    fn new(target: &Target, arena: &Arena) -> Result<Tally> {
+impl<'a> Tally<'a> {
+    fn new(target: &Target, arena: &Arena, known: Known<'a>) -> Result<Tally<'a>> {
         let mut heaps = Vec::new();
         for heap in &arena.heaps {
             let whole = Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end));
             heaps.push((heap.chunks, whole.end, target.memory.resident(whole)?));
         }
         Ok(Tally {
+            known,
+            header: target.layout.header,
             part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
             heaps,
             heap: None,
@@ -430,12 +309,25 @@ impl Tally {
         }
         let Some((_, _, runs)) = self.heap.and_then(|index| self.heaps.get(index)) else { return };
         let there = resident::bytes_near(runs, chunk.range(), &mut self.near);
+        let request = match chunk.what {
+            What::Live => {
+                (self.known)(chunk.at + self.header, chunk.size).filter(|request| request.bytes + 8 <= chunk.size)
+            }
+            _ => None,
+        };
         let sums = &mut self.part.sums;
         let line = match chunk.what {
             What::Live => {
                 let header = there.min(8);
                 sums[Line::Headers as usize].add(0, 8, header);
-                sums[Line::InUse as usize].add(1, chunk.size - 8, there - header);
+                let rest = there - header;
+                match request {
+                    Some(Request { bytes, .. }) => {
+                        sums[Line::Requested as usize].add(1, bytes, rest.min(bytes));
+                        sums[Line::Rounding as usize].add(0, chunk.size - 8 - bytes, rest - rest.min(bytes));
+                    }
+                    None => sums[Line::InUse as usize].add(1, chunk.size - 8, rest),
+                }
                 self.live[row_of(chunk.size)].add(1, chunk.size, there);
                 None
             }
@@ -464,7 +356,8 @@ impl Tally {
             self.free[row_of(chunk.size)].add(1, chunk.size, there);
             self.largest_free = self.largest_free.max(chunk.size);
         }
-        self.pins.see(self.part.index, chunk, &|range| resident::bytes(runs, range));
+        let born = request.map_or(0, |request| request.born);
+        self.pins.see(self.part.index, chunk, born, &|range| resident::bytes(runs, range));
     }
 
     fn end_heap(&mut self) {

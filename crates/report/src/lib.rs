@@ -16,6 +16,7 @@ pub mod explain;
 pub mod filter;
 pub mod ledger;
 pub mod line;
+pub mod lines;
 pub mod map;
 pub mod metrics;
 pub mod path;

@@ -8,7 +8,7 @@ use crate::feed::{self, Feed, Thread, Wishes};
 use crate::stats::grouped;
 use crate::trace::{self, Listener, observe};
 use heapglass_capture::calls::{Call, Collector, Found};
-use heapglass_capture::{About, Order, State, Writer};
+use heapglass_capture::{About, Module, Order, State, Writer};
 use heapglass_event::record as event;
 use nix::sys::signal::SigSet;
 use std::collections::HashMap;
@@ -39,6 +39,10 @@ pub struct Record {
     #[arg(short, long)]
     follow_forks: bool,
 
+    /// Keep who called, too: for `ledger` and `map --chunk` with --recording, and `view`
+    #[arg(short = 'k', long)]
+    stack_trace: bool,
+
     /// Keep only one allocation in about N, and what becomes of it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     interval: u64,
@@ -50,7 +54,7 @@ pub struct Record {
 
 impl Record {
     pub fn into_file(file: PathBuf, force: bool, follow_forks: bool, words: Vec<OsString>) -> Record {
-        Record { output: Some(file), force, follow_forks, interval: 1, words }
+        Record { output: Some(file), force, follow_forks, stack_trace: false, interval: 1, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
@@ -65,7 +69,7 @@ impl Record {
         let file = create(&path, self.force).map_err(refused)?;
         let about = self.about();
         let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
-        let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
+        let wishes = Wishes { follows: self.follow_forks, callers: self.stack_trace, ..Wishes::default() };
         let recorder = Recorder::new(writer, self.interval);
         let (ended, mut recorder) = match observe(self.words, wishes, None, recorder) {
             Ok(observed) => observed,
@@ -80,6 +84,7 @@ impl Record {
         let mut end = About::default();
         end.put("ended", trace::how(&ended));
         end.put("dropped", recorder.lost.to_string());
+        recorder.modules.iter().for_each(|(pid, module)| end.put_module(*pid, module));
         let closed = undisturbed(|| recorder.finish(&end));
         recorder.say(&path, closed);
         Ok(ended.pass_on())
@@ -92,6 +97,7 @@ impl Record {
         about.put("heapglass", env!("CARGO_PKG_VERSION"));
         about.put("machine", std::env::consts::ARCH);
         about.put("interval", self.interval.to_string());
+        about.put("callers", u8::from(self.stack_trace).to_string());
         about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
         about
     }
@@ -132,6 +138,8 @@ struct Recorder {
     writer: Writer,
     sampler: Sampler,
     fault: Option<io::Error>,
+    /// Where code is from, by process, as it was told; where callers are.
+    modules: Vec<(u32, Module)>,
     was_taken: bool,
     lost: u64,
 }
@@ -174,6 +182,7 @@ impl Recorder {
             writer,
             sampler: Sampler { every, left: every, random: every },
             fault: None,
+            modules: Vec::new(),
             was_taken: false,
             lost: 0,
         }
@@ -242,11 +251,18 @@ fn outside(record: event::Record) -> Call {
 
 impl Listener for Recorder {
     fn hear(&mut self, ring: usize, thread: Thread, records: &[event::Record]) {
-        let Recorder { rings, order, .. } = self;
+        let Recorder { rings, order, modules, .. } = self;
         let (known, collector) = rings.entry(ring).or_insert_with(|| (thread, Collector::default()));
         *known = thread;
         for record in records {
-            collector.take(*record, |found| Recorder::hold(order, thread, found));
+            collector.take(*record, |found| {
+                if let Found::Call(call) = &found
+                    && call.has(event::Kind::Module)
+                {
+                    modules.extend(call.modules().into_iter().map(|module| (thread.pid, module)));
+                }
+                Recorder::hold(order, thread, found);
+            });
         }
     }
 

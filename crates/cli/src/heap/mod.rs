@@ -3,10 +3,12 @@
 pub mod bins;
 pub mod chunk;
 mod http;
+mod known;
 pub mod launch;
 pub mod ledger;
 pub mod live;
 pub mod map;
+mod pinned;
 mod recorded;
 pub mod serve;
 pub mod text;
