@@ -4,6 +4,7 @@
 //! the same mappings, and in all others, isn't the heap's, and is named by what is mapped there. So the sum is the kernel's
 //! figure, unless memory comes and goes while it is read: then the difference is told.
 
+pub use crate::classes::Sizes;
 pub use crate::lines::{LINES, Line, Sum, Sums};
 use crate::pins::Pins;
 use crate::resident;
@@ -16,9 +17,6 @@ use heapglass_inspect::trouble::Result;
 use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
 use std::time::{Duration, Instant};
-
-/// Free chunks by size, one row for each power of two.
-pub type Sizes = [Sum; 48];
 
 /// One arena's part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +36,9 @@ pub struct Ledger {
     /// Free chunks in bins and tops: what there is for a request.
     pub free: Sizes,
     pub largest_free: u64,
-    /// Chunks in use, by size.
+    /// Chunks in use, and those that were freed and wait for their thread, or for any.
     pub live: Sizes,
+    pub cached: Sizes,
     pub pins: Pins,
     pub damages: Vec<Damage>,
     pub more_damage: u64,
@@ -59,22 +58,18 @@ impl Ledger {
     }
 
     pub fn free_bytes(&self) -> u64 {
-        self.free.iter().map(|sum| sum.bytes).sum()
+        self.free.bytes()
     }
 
     /// Free bytes in chunks too short for a chunk of this many bytes, a power of two.
     pub fn unusable_for(&self, size: u64) -> u64 {
-        self.free.iter().take(row_of(size)).map(|row| row.bytes).sum()
+        self.free.bytes_below(size)
     }
 
     /// What `malloc_trim` would give back: inside heaps, tops, and what is only kept.
     pub fn trimmable(&self) -> u64 {
         self.pins.trim.inside + self.pins.trim.tops + self.line(Line::Kept).resident
     }
-}
-
-fn row_of(size: u64) -> usize {
-    (63 - size.max(1).leading_zeros() as usize).min(47)
 }
 
 /// Times that an arena which changed meanwhile is read again.
@@ -112,9 +107,10 @@ pub fn of_seeing(target: &Target, known: Known<'_>, see: &mut dyn FnMut(Seen)) -
         arenas: Vec::new(),
         rss: None,
         swap: 0,
-        free: [Sum::default(); 48],
+        free: Sizes::default(),
         largest_free: 0,
-        live: [Sum::default(); 48],
+        live: Sizes::default(),
+        cached: Sizes::default(),
         pins: Pins::new(memory.page(), at!(target.layout, chunk.kept_head)),
         damages: Vec::new(),
         more_damage: 0,
@@ -275,6 +271,7 @@ struct Tally<'a> {
     near: usize,
     free: Sizes,
     live: Sizes,
+    cached: Sizes,
     largest_free: u64,
     pins: Pins,
 }
@@ -293,8 +290,9 @@ impl<'a> Tally<'a> {
             heaps,
             heap: None,
             near: 0,
-            free: [Sum::default(); 48],
-            live: [Sum::default(); 48],
+            free: Sizes::default(),
+            live: Sizes::default(),
+            cached: Sizes::default(),
             largest_free: 0,
             pins: Pins::new(target.memory.page(), at!(target.layout, chunk.kept_head)),
         })
@@ -328,7 +326,7 @@ impl<'a> Tally<'a> {
                     }
                     None => sums[Line::InUse as usize].add(1, chunk.size - 8, rest),
                 }
-                self.live[row_of(chunk.size)].add(1, chunk.size, there);
+                self.live.add(chunk.size, there);
                 None
             }
             What::Fence => {
@@ -352,8 +350,11 @@ impl<'a> Tally<'a> {
         if let Some(line) = line {
             sums[line as usize].add(1, chunk.size, there);
         }
+        if matches!(chunk.what, What::Parked | What::Cached) {
+            self.cached.add(chunk.size, there);
+        }
         if chunk.is_in_bin() || chunk.what == What::Top {
-            self.free[row_of(chunk.size)].add(1, chunk.size, there);
+            self.free.add(chunk.size, there);
             self.largest_free = self.largest_free.max(chunk.size);
         }
         let born = request.map_or(0, |request| request.born);
@@ -375,9 +376,9 @@ impl<'a> Tally<'a> {
             let whole = Range::new(chunks.start, *limit);
             ours.add(whole, runs);
         }
-        for (all, part) in ledger.free.iter_mut().zip(&self.free).chain(ledger.live.iter_mut().zip(&self.live)) {
-            all.add(part.chunks, part.bytes, part.resident);
-        }
+        ledger.free.join(&self.free);
+        ledger.live.join(&self.live);
+        ledger.cached.join(&self.cached);
         ledger.largest_free = ledger.largest_free.max(self.largest_free);
         ledger.pins.join(std::mem::replace(&mut self.pins, Pins::new(4096, 0)));
     }

@@ -258,7 +258,7 @@ fn fragmentation(text: &mut String, ledger: &Ledger) {
         text,
         "\nfree in bins and tops: {} in {}; the largest has {}, so {} of it can't be had in one piece",
         size(free),
-        plural(ledger.free.iter().map(|row| row.chunks).sum(), "chunk", "chunks"),
+        plural(ledger.free.chunks(), "chunk", "chunks"),
         size(ledger.largest_free),
         percent(free.saturating_sub(ledger.largest_free), free),
     );
@@ -330,8 +330,7 @@ pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
         .map(|part| json!({ "index": part.index, "threads": part.threads, "heaps": part.heaps, "lines": sums(&part.sums) }))
         .collect();
     let sizes = |rows: &ledger::Sizes| -> Vec<Value> {
-        let filled = rows.iter().enumerate().filter(|(_, row)| row.chunks > 0);
-        filled.map(|(index, row)| json!({ "from": 1u64 << index, "chunks": row.chunks, "bytes": row.bytes })).collect()
+        rows.rows().map(|(least, row)| json!({ "from": least, "chunks": row.chunks, "bytes": row.bytes })).collect()
     };
     let tops: Vec<Value> = ledger
         .pins
@@ -347,7 +346,7 @@ pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
     json!({
         "version": 1, "of": title(target), "pid": target.pid, "lines": sums(&ledger.sums), "sum": ledger.resident(),
         "rss": ledger.rss, "swap": ledger.swap, "arenas": arenas, "free_sizes": sizes(&ledger.free),
-        "live_sizes": sizes(&ledger.live), "largest_free": ledger.largest_free, "pins": pins_json(&ledger.pins), "top_pins": tops,
+        "live_sizes": sizes(&ledger.live), "cached_sizes": sizes(&ledger.cached), "largest_free": ledger.largest_free, "pins": pins_json(&ledger.pins), "top_pins": tops,
         "trim": { "inside": ledger.pins.trim.inside, "tops": ledger.pins.trim.tops, "kept": ledger.line(Line::Kept).resident },
         "damages": damages, "more_damage": ledger.more_damage, "steady": ledger.steady,
     })
