@@ -122,6 +122,20 @@ fn one_chunk_is_told_with_its_neighbours_and_its_list() {
 }
 
 #[test]
+fn a_sample_is_told_with_its_request_and_its_stack() {
+    for door in DOORS {
+        let program = compile("tests/inspect/states.c", door, &[]);
+        let held = Held::start(on_heapglass(program, door).arg("textbook").env("HEAPGLASS", "guard:1"));
+        let (user, request) = held.told("Live")[0];
+        let text = drawn(&of(&held), &["--chunk", &format!("{user:#x}")]);
+        let thread = format!("born in     thread {}", held.pid());
+        for part in [&format!("{request} bytes were asked for"), &thread, " at ", "states.c:", "main at "] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
+
+#[test]
 fn lists_are_told_with_their_chunks() {
     let held = states("textbook", Door::Preload, "tcache:0");
     let text = drawn(&of(&held), &["--bins"]);

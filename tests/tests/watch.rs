@@ -245,6 +245,16 @@ fn a_program_is_held_and_goes_on_call_by_call() {
     assert_eq!(browser.value(stands), json!(count));
     let last = browser.text("#events li:last-child");
     assert!(last.starts_with("malloc(") || last.starts_with("free("), "{last}");
+    // Of what was heard to be born, the page knows what was asked for.
+    let pointer = browser.value(
+        "(() => { const calls = [...document.querySelectorAll('#events li')].map(one => one.innerText); \
+         const given = calls.findLast(one => one.startsWith('malloc(')); return given.match(/0x[0-9a-f]+/)[0]; })()",
+    );
+    browser.value(&format!("document.querySelector('#address').value = '{}'", pointer.as_str().unwrap()));
+    browser.click("#go button");
+    browser.wait_for("document.querySelector('#chunk dd') !== null");
+    let chunk = browser.text("#chunk");
+    assert!(chunk.contains("in use") == chunk.contains("malloc("), "{chunk}");
     // Filters are the trace's own.
     browser.value("(() => { const box = document.querySelector('#filter'); box.value = 'malloc size>=1024'; box.dispatchEvent(new Event('change')); })()");
     browser.wait_for(
@@ -390,7 +400,8 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     let dir = Dir::new("recording");
     let file = dir.path().join("calls.hg");
     let mut record = heapglass();
-    let ran = run(record.args(["record", "-o"]).arg(&file).arg(&program).arg("20000").env("HEAPGLASS", "guard:0"));
+    let ran =
+        run(record.args(["record", "-k", "-o"]).arg(&file).arg(&program).arg("20000").env("HEAPGLASS", "guard:0"));
     assert_eq!(ran.code, Some(7), "{ran:#?}");
     let stats = told(&["stats", file.to_str().unwrap(), "--json"]);
     let ledger = told(&["ledger", file.to_str().unwrap(), "--json"]);
@@ -448,6 +459,8 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     browser.wait_for("document.querySelector('#chunk dd') !== null");
     let chunk = browser.text("#chunk");
     assert!(chunk.contains("64 bytes") && chunk.contains("80 bytes") && chunk.contains("malloc(64)"), "{chunk}");
+    assert!(chunk.contains("main at ") && chunk.contains("calls.c:"), "{chunk}");
+    browser.screenshot("stack.png");
     // A mark colours what comes after it, whichever way one gets there.
     go(&mut browser, 30_000);
     browser.click("#mark");

@@ -1,9 +1,12 @@
 //! `trace -k`: the callers of each call, with functions, files and lines, from the files that the process said its code is from.
 
 use addr2line::Loader;
+use heapglass_inspect::maps::Mapping;
 use heapglass_report::calls::Call;
 use heapglass_report::text::Text;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 #[derive(Default)]
@@ -73,6 +76,29 @@ impl Callers {
             names.iter().map(|name| format!("{INDENT}{name}\n")).collect()
         })
     }
+}
+
+/// Names of return addresses of a process or a core file, by what is mapped there.
+pub fn of_mappings(mappings: &[Mapping], addresses: &[u64]) -> Vec<String> {
+    let mut callers = Callers::default();
+    for mapping in mappings.iter().filter(|mapping| mapping.executable && mapping.is_file()) {
+        let first = mappings.iter().find(|other| other.name == mapping.name).unwrap_or(mapping);
+        // A program that isn't position independent has its addresses in the file.
+        let base = if has_its_place(&mapping.name) { 0 } else { first.range.start.saturating_sub(first.offset) };
+        let (start, end) = (mapping.range.start, mapping.range.end);
+        callers.add(0, heapglass_capture::Module { start, end, base, path: PathBuf::from(&mapping.name) });
+    }
+    let mut lines = |address: &u64| -> Vec<String> {
+        callers.names(0, *address).lines().map(|line| line.trim_start_matches([' ', '>']).to_owned()).collect()
+    };
+    addresses.iter().flat_map(&mut lines).collect()
+}
+
+/// ET_EXEC, in the head of an ELF file.
+fn has_its_place(path: &str) -> bool {
+    let mut head = [0; 18];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.starts_with(b"\x7fELF") && head[16..18] == [2, 0]
 }
 
 /// The functions at a return address, inlined ones too, the innermost first.

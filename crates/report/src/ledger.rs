@@ -9,6 +9,7 @@ pub use crate::lines::{LINES, Line, Sum, Sums};
 use crate::pins::Pins;
 use crate::resident;
 use heapglass_inspect::aside;
+use heapglass_inspect::asked::Asked;
 use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{Holder, Holders};
 use heapglass_inspect::maps::Mapping;
@@ -119,8 +120,9 @@ pub fn of_seeing(target: &Target, known: Known<'_>, see: &mut dyn FnMut(Seen)) -
     };
     let mut ours = Ours::default();
     let mut caches = Caches::read(target, &records)?;
+    let asked = Asked::read(target)?;
     for arena in &records.arenas {
-        let part = arena_part(target, arena, (&records, &mut caches, known), (&mut ledger, &mut ours), see)?;
+        let part = arena_part(target, arena, (&records, &mut caches, (known, &asked)), (&mut ledger, &mut ours), see)?;
         ledger.arenas.push(part);
     }
     for mapped in &records.mapped {
@@ -227,7 +229,7 @@ impl Caches {
 fn arena_part(
     target: &Target,
     arena: &Arena,
-    (records, caches, known): (&Records, &mut Caches, Known<'_>),
+    (records, caches, known): (&Records, &mut Caches, (Known<'_>, &Asked<'_>)),
     (ledger, ours): (&mut Ledger, &mut Ours),
     see: &mut dyn FnMut(Seen),
 ) -> Result<ArenaPart> {
@@ -261,6 +263,7 @@ fn arena_part(
 /// One arena's chunks, as they come.
 struct Tally<'a> {
     known: Known<'a>,
+    asked: &'a Asked<'a>,
     /// From a chunk to its user pointer.
     header: u64,
     part: ArenaPart,
@@ -277,7 +280,7 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn new(target: &Target, arena: &Arena, known: Known<'a>) -> Result<Tally<'a>> {
+    fn new(target: &Target, arena: &Arena, (known, asked): (Known<'a>, &'a Asked<'a>)) -> Result<Tally<'a>> {
         let mut heaps = Vec::new();
         for heap in &arena.heaps {
             let whole = Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end));
@@ -285,6 +288,7 @@ impl<'a> Tally<'a> {
         }
         Ok(Tally {
             known,
+            asked,
             header: target.layout.header,
             part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
             heaps,
@@ -308,9 +312,7 @@ impl<'a> Tally<'a> {
         let Some((_, _, runs)) = self.heap.and_then(|index| self.heaps.get(index)) else { return };
         let there = resident::bytes_near(runs, chunk.range(), &mut self.near);
         let request = match chunk.what {
-            What::Live => {
-                (self.known)(chunk.at + self.header, chunk.size).filter(|request| request.bytes + 8 <= chunk.size)
-            }
+            What::Live => self.request(chunk),
             _ => None,
         };
         let sums = &mut self.part.sums;
@@ -359,6 +361,13 @@ impl<'a> Tally<'a> {
         }
         let born = request.map_or(0, |request| request.born);
         self.pins.see(self.part.index, chunk, born, &|range| resident::bytes(runs, range));
+    }
+
+    /// What is known of a chunk in use: by who was asked for it, or by its own canary.
+    fn request(&self, chunk: &Chunk) -> Option<Request> {
+        let (user, room) = (chunk.at + self.header, chunk.size - 8);
+        let recorded = (self.known)(user, chunk.size).filter(|request| request.bytes <= room);
+        recorded.or_else(|| self.asked.of(user, room).map(|bytes| Request { bytes, born: 0 }))
     }
 
     fn end_heap(&mut self) {

@@ -3,12 +3,14 @@
 use super::known::{Known, Now, Told};
 use super::text::{grouped, plural};
 use super::{said, title};
+use crate::callers;
 use crate::failure::Failure;
 use heapglass_inspect::Target;
+use heapglass_inspect::asked::Asked;
 use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{self, Holder, Holders};
 use heapglass_inspect::memory::{u32_in, u64_in};
-use heapglass_inspect::records::{MappedState, Records};
+use heapglass_inspect::records::{MappedState, Records, Sample};
 use heapglass_inspect::walk::{self, Chunk, What};
 use heapglass_report::map::Shade;
 use serde_json::json;
@@ -32,9 +34,12 @@ pub fn told(target: &Target, address: u64, as_json: bool, known: Option<&Known>)
     let read = target.memory.read(chunk.at, &mut words);
     let user = chunk.at + at!(target.layout, chunk.header);
     let kept = place(target, &records, arena.index, &chunk);
-    let told = match chunk.what {
-        What::Live => recorded(target, known, user, chunk.size)?,
-        _ => None,
+    let (told, canary) = match chunk.what {
+        What::Live => (
+            recorded(target, known, user, chunk.size)?,
+            Asked::read(target).map_err(failed)?.of(user, chunk.size.saturating_sub(8)),
+        ),
+        _ => (None, None),
     };
     if as_json {
         let near = |chunk: Option<Chunk>| {
@@ -46,6 +51,9 @@ pub fn told(target: &Target, address: u64, as_json: bool, known: Option<&Known>)
             "after": near(found.after), "cookie": u32_in(&words, 8),
         });
         told.iter().for_each(|told| told.add_to(&mut all));
+        if let (Some(request), true) = (canary, all["request"].is_null()) {
+            all["request"] = json!(request);
+        }
         return Ok(all.to_string() + "\n");
     }
     let mut text = format!("{}: the chunk that holds {address:#x}\n\n", title(target));
@@ -59,7 +67,11 @@ pub fn told(target: &Target, address: u64, as_json: bool, known: Option<&Known>)
     line("chunk", format!("{:#x} to {:#x}, {} bytes", chunk.at, chunk.range().end, grouped(chunk.size)));
     line(
         "user",
-        format!("{user:#x}, {} bytes can be used; {}", grouped(chunk.size.saturating_sub(8)), asked(told.as_ref())),
+        format!(
+            "{user:#x}, {} bytes can be used; {}",
+            grouped(chunk.size.saturating_sub(8)),
+            asked(told.as_ref(), canary)
+        ),
     );
     line("arena", format!("{} ({})", arena.index, plural(u64::from(arena.seats), "thread", "threads")));
     if read.is_ok() {
@@ -87,11 +99,36 @@ fn recorded(target: &Target, known: Option<&Known>, user: u64, bytes: u64) -> Re
     known.told(live, now)
 }
 
-fn asked(told: Option<&Told>) -> String {
-    match told {
-        Some(told) => format!("{} were asked for", grouped(told.live.request)),
+/// What was asked for: by the recording, or by the canary behind it.
+fn asked(told: Option<&Told>, canary: Option<u64>) -> String {
+    match told.map(|told| told.live.request).or(canary) {
+        Some(request) => format!("{} were asked for", grouped(request)),
         None => "how many were asked for isn't recorded".into(),
     }
+}
+
+/// A sample, which the heap knows more of than of others: what was asked for, and by whom.
+fn sampled(target: &Target, sample: &Sample, address: u64, as_json: bool) -> Result<String, Failure> {
+    let mappings = target.memory.mappings().map_err(|e| said(&target.name, &e))?;
+    let stack = callers::of_mappings(&mappings, &sample.callers);
+    if as_json {
+        let all = json!({
+            "version": 1, "user": sample.user, "request": sample.request, "state": "in use, a sample",
+            "thread": sample.thread.to_string(), "stack": stack,
+        });
+        return Ok(all.to_string() + "\n");
+    }
+    let mut text = format!(
+        "{}: the sample that {address:#x} is in or beside\n\n  state       in use, between inaccessible pages\n  user        {:#x}, {} bytes were asked for\n  born in     thread {}\n",
+        title(target),
+        sample.user,
+        grouped(sample.request),
+        sample.thread
+    );
+    for (index, name) in stack.iter().enumerate() {
+        let _ = writeln!(text, "  {:<12}{name}", if index == 0 { "stack" } else { "" });
+    }
+    Ok(text)
 }
 
 /// Age and stack, where they are recorded.
@@ -184,7 +221,7 @@ fn elsewhere(
             grouped(chunk.mapping.bytes()),
             chunk.user,
             grouped(usable),
-            asked(told.as_ref())
+            asked(told.as_ref(), Asked::read(target).ok().and_then(|asked| asked.of(chunk.user, usable)))
         );
         born(&mut text, told.as_ref(), known);
         return Ok(text);
@@ -195,17 +232,7 @@ fn elsewhere(
     if let Some(sample) =
         records.samples.iter().find(|s| near(s.user) || (s.user..s.user.saturating_add(s.request)).contains(&address))
     {
-        if as_json {
-            let all =
-                json!({ "version": 1, "user": sample.user, "request": sample.request, "state": "in use, a sample" });
-            return Ok(all.to_string() + "\n");
-        }
-        return Ok(format!(
-            "{}: the sample that {address:#x} is in or beside\n\n  state       in use, between inaccessible pages\n  user        {:#x}, {} bytes were asked for\n",
-            title(target),
-            sample.user,
-            grouped(sample.request)
-        ));
+        return sampled(target, sample, address, as_json);
     }
     let mappings = target.memory.mappings().map_err(|e| said(&target.name, &e))?;
     let what = match mappings.iter().find(|mapping| mapping.range.holds(address)) {
