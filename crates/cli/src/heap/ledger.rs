@@ -140,11 +140,7 @@ impl LedgerCommand {
 
 fn is_there(subject: &Subject) -> bool {
     match subject {
-        Subject::Process(pid) => {
-            // A zombie has ended as well.
-            let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
-            maps.is_ok_and(|maps| !maps.is_empty())
-        }
+        Subject::Process(pid) => super::has_memory(*pid),
         _ => true,
     }
 }

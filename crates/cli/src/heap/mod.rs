@@ -97,3 +97,8 @@ pub fn notes(target: &Target) -> Vec<String> {
     }
     notes
 }
+
+/// Has it memory of its own? One that is ending loses that a moment before it is gone, and a zombie has none.
+pub fn has_memory(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| !maps.is_empty())
+}

@@ -221,7 +221,8 @@ impl Watched {
 
     fn phase(&self) -> Phase {
         let mut phase = lock(&self.phase);
-        if *phase == Phase::Runs && self.pid() != 0 && !feed::lives(self.pid()) {
+        let pid = self.pid();
+        if *phase == Phase::Runs && pid != 0 && !(feed::lives(pid) && super::has_memory(pid)) {
             *phase = Phase::Ended;
         }
         *phase
