@@ -20,6 +20,7 @@ mod play;
 mod profile;
 mod program;
 pub mod readers;
+pub mod replay;
 mod run;
 mod scratch;
 mod script;
@@ -56,6 +57,7 @@ enum Command {
     Play(play::Play),
     Record(Box<capture::record::Record>),
     Stats(Box<capture::stats::Stats>),
+    Replay(replay::Replay),
     Bench(Box<bench::Bench>),
     Profile(Box<profile::Profile>),
     Leaks(profile::leaks::Leaks),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Play(play) => play.carry_out(),
         Command::Record(record) => record.carry_out(),
         Command::Stats(stats) => stats.carry_out(),
+        Command::Replay(replay) => replay.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Profile(profile) => profile.carry_out(),
         Command::Leaks(leaks) => leaks.carry_out(),
