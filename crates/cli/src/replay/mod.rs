@@ -127,7 +127,11 @@ impl Replay {
             runs: self.runs,
             how: self.how(),
             timing: self.timing,
-            alone: line(Allocator { name: "player alone".into(), library: None }, "", char::from(plan::how::ALONE).into()),
+            alone: line(
+                Allocator { name: "player alone".into(), library: None },
+                "",
+                char::from(plan::how::ALONE).into(),
+            ),
             lines,
         };
         drop(capture);
@@ -170,9 +174,8 @@ impl Replay {
             "" => rivals::OURS.to_owned(),
             more => format!("{} {more}", rivals::OURS),
         };
-        let ours = |more: &str, settings: String| {
-            line(Allocator::preloaded(named(more), library), &settings, self.how())
-        };
+        let ours =
+            |more: &str, settings: String| line(Allocator::preloaded(named(more), library), &settings, self.how());
         let mut lines = vec![ours(&recorded, recorded.clone())];
         for set in &self.set {
             let settings = if recorded.is_empty() { set.clone() } else { format!("{recorded},{set}") };
@@ -209,7 +212,10 @@ impl Replay {
             );
         }
         if told.strangers > 0 {
-            eprintln!("heapglass: {path}: {} frees of what was never seen to be handed out are left out", told.strangers);
+            eprintln!(
+                "heapglass: {path}: {} frees of what was never seen to be handed out are left out",
+                told.strangers
+            );
         }
         Ok(())
     }
@@ -262,7 +268,8 @@ impl Line {
         if let Some(page) = &page {
             settings = crate::run::joined(Some(settings), ",", page.item());
         }
-        let words = [OsString::from("heapglass"), player::WORD.to_string_lossy().into_owned().into(), (&self.how).into()];
+        let words =
+            [OsString::from("heapglass"), player::WORD.to_string_lossy().into_owned().into(), (&self.how).into()];
         let launch = Launch {
             file: us.to_path_buf(),
             words: words.to_vec(),
@@ -286,7 +293,10 @@ impl Line {
 /// What the library says of a setting that it doesn't take.
 fn wrong_setting(errors: &str) -> Option<String> {
     errors.lines().find(|line| line.contains("in HEAPGLASS, ")).map(|line| {
-        line.trim_start_matches("heapglass: ").trim_end_matches(", ignored").trim_end_matches(", the default is used").to_owned()
+        line.trim_start_matches("heapglass: ")
+            .trim_end_matches(", ignored")
+            .trim_end_matches(", the default is used")
+            .to_owned()
     })
 }
 

@@ -170,7 +170,8 @@ fn sleep_until(ns: u64) {
     let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
     // SAFETY: it reads the time, and there is nothing to be told of what is left. A signal makes it wait anew.
     unsafe {
-        while libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &time, ptr::null_mut()) == libc::EINTR {}
+        while libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &time, ptr::null_mut()) == libc::EINTR {
+        }
     }
 }
 
@@ -451,7 +452,10 @@ impl Player {
         let bytes = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), size) };
         for (index, word) in bytes.chunks(8).enumerate() {
             if !(key ^ index as u64).to_le_bytes().starts_with(word) {
-                end(format_args!("the {size} bytes at {at:p} changed while they were in use, from byte {} on", index * 8));
+                end(format_args!(
+                    "the {size} bytes at {at:p} changed while they were in use, from byte {} on",
+                    index * 8
+                ));
             }
         }
     }

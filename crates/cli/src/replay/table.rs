@@ -68,7 +68,12 @@ fn times(report: &Report) -> Vec<Vec<String>> {
         let name = line.row.allocator.name.clone();
         rows.push(match (line.row.spread(Metric::Wall), line.row.spread(Metric::Cpu)) {
             (Some(wall), Some(both)) => {
-                vec![name, told(&wall, 1e-3, 1), told(&both, 1e-3, 1), ratio(Some(both.median), reference.and_then(cpu))]
+                vec![
+                    name,
+                    told(&wall, 1e-3, 1),
+                    told(&both, 1e-3, 1),
+                    ratio(Some(both.median), reference.and_then(cpu)),
+                ]
             }
             _ => vec![name, line.row.fault().to_owned()],
         });
@@ -77,7 +82,8 @@ fn times(report: &Report) -> Vec<Vec<String>> {
 }
 
 fn memory(report: &Report) -> Vec<Vec<String>> {
-    let head = ["memory, MiB", "resident at peak", "ratio", "of asked", "heaps at peak", "mapped at peak", "in use at peak"];
+    let head =
+        ["memory, MiB", "resident at peak", "ratio", "of asked", "heaps at peak", "mapped at peak", "in use at peak"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let reference = report.lines.first().and_then(|line| net(report, line)).map(|peak| peak.median);
     for line in &report.lines {
