@@ -247,8 +247,8 @@ fn play(thread: u64, number: u64) {
         let code = stream.byte();
         match code & !TURN {
             op::STOP if thread == 0 => return,
-            // SAFETY: a thread that sleeps until the process ends.
             op::STOP => loop {
+                // SAFETY: the thread sleeps until the process ends.
                 unsafe { libc::pause() };
             },
             op::END => return,
