@@ -71,7 +71,7 @@ fn an_address_that_was_freed_and_handed_out_again_is_another_chunk() {
     let file = record(
         &dir,
         "recording",
-        &[&compile("tests/trace/goes_on.c", Door::Preload, &[]).to_str().unwrap().to_owned(), "/dev/null"],
+        &[compile("tests/trace/goes_on.c", Door::Preload, &[]).to_str().unwrap(), "/dev/null"],
     );
     // It allocates and frees the same size all the time.
     let told = told(&[&at(&file, "2001"), "@4001"]);

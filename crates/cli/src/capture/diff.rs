@@ -128,7 +128,8 @@ impl Difference {
     pub fn render(&self, rows: usize) -> Result<String, Failure> {
         let mut out = format!("from  {}\nto    {}\n\n", self.before.name(), self.after.name());
         let line = |out: &mut String, name: &str, bytes: u64, chunks: u64| {
-            let _ = writeln!(out, "  {name:<24}{:>17} bytes  {:>12} chunks", grouped(bytes), grouped(chunks));
+            let plural = if chunks == 1 { "" } else { "s" };
+            let _ = writeln!(out, "  {name:<24}{:>17} bytes  {:>12} chunk{plural}", grouped(bytes), grouped(chunks));
         };
         let (before, after) = (&self.before.state, &self.after.state);
         line(&mut out, "in use before", before.bytes, before.chunks() as u64);
