@@ -248,7 +248,7 @@ impl Compiler {
                 self.streams.put(living.number, op::WAIT, &[self.epoch])?;
             }
         }
-        if self.wishes.timing && began_ns >= living.time_ns + GAP_NS {
+        if self.wishes.timing && began_ns >= living.time_ns.saturating_add(GAP_NS) {
             self.streams.put(living.number, op::TIME, &[began_ns - living.time_ns])?;
             living.time_ns = began_ns;
         }
@@ -373,9 +373,9 @@ impl Compiler {
         self.told.peak_requested = self.told.peak_requested.max(self.requested);
         let living = &mut self.threads[index];
         let range = living.most.abs_diff(living.least);
-        living.net += more;
+        living.net = living.net.saturating_add(more);
         (living.most, living.least) = (living.most.max(living.net), living.least.min(living.net));
-        self.epoch_range += living.most.abs_diff(living.least) - range;
+        self.epoch_range = self.epoch_range.saturating_add(living.most.abs_diff(living.least) - range);
     }
 
     fn finish(mut self) -> Result<Plan, Fault> {
@@ -412,5 +412,125 @@ fn alignment(function: Function, call: &Call) -> u64 {
         Valloc | Pvalloc => 4096,
         New | NewArray if second != 0 => first.clamp(1, SIZE_MAX),
         _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::{Made, compiled};
+    use super::*;
+    use Function::*;
+
+    #[track_caller]
+    fn check(calls: &[Made], expect: &[&str]) -> Told {
+        let (threads, told) = compiled(calls, Wishes::default());
+        assert_eq!(threads, expect);
+        told
+    }
+
+    #[test]
+    fn pointers_become_slots_that_are_used_again() {
+        let calls = [
+            (1, Malloc, [10, 0], 0xa0),
+            (1, Memalign, [64, 20], 0xb0),
+            (1, Free, [0xa0, 0], 0),
+            (1, Calloc, [3, 7], 0xc0),
+            (1, Realloc, [0xb0, 90], 0xd0),
+            (1, Realloc, [0xd0, 0], 0),
+            (1, NewArray, [32, 5], 0xe0),
+            (1, Trim, [4096, 0], 0),
+        ];
+        let all =
+            "malloc 0 10, aligned 1 20 6, free 0, calloc 0 21, realloc 1 90, realloc-free 1, aligned 1 5 5, trim 4096";
+        let told = check(&calls, &[&format!("{all}, arrive 1, wait 1, stop")]);
+        assert_eq!((told.calls, told.void, told.threads, told.peak_requested), (8, 0, 1, 111));
+    }
+
+    #[test]
+    fn what_cant_be_made_again_is_left_out() {
+        let calls = [
+            (1, Free, [0xa0, 0], 0),
+            (1, Free, [0, 0], 0),
+            (1, Malloc, [1 << 62, 0], 0),
+            (1, Malloc, [5, 0], 0xb0),
+            (1, Realloc, [0xb0, 1 << 62], 0),
+            (1, Free, [0xb0, 0], 0),
+        ];
+        let told = check(&calls, &["malloc 0 5, free 0, arrive 1, wait 1, stop"]);
+        assert_eq!((told.calls, told.void, told.strangers), (2, 3, 1));
+    }
+
+    /// The clocks of two processors lie: a pointer is handed out before its free is seen, which is the older chunk's.
+    #[test]
+    fn a_free_that_comes_late_is_the_older_chunks() {
+        let calls =
+            [(1, Malloc, [10, 0], 0xa0), (1, Malloc, [20, 0], 0xa0), (1, Free, [0xa0, 0], 0), (1, Free, [0xa0, 0], 0)];
+        check(&calls, &["malloc 0 10, malloc 1 20, free 0, free 1, arrive 1, wait 1, stop"]);
+    }
+
+    #[test]
+    fn a_thread_begins_when_those_before_have_ended_and_an_other_threads_chunk_has_its_turn() {
+        let calls = [
+            (1, Malloc, [10, 0], 0xa0),
+            (2, Malloc, [20, 0], 0xb0),
+            (1, Free, [0xb0, 0], 0),
+            (2, Free, [0xa0, 0], 0),
+            (2, ThreadEnd, [0, 0], 0),
+            (2, Malloc, [30, 0], 0xc0),
+        ];
+        let expect = [
+            "malloc 0 10, spawn 1 1, arrive 1, [1] free 1, arrive 2, wait 2, join 1, spawn 2 1, arrive 1, wait 4, stop",
+            "wait 1, malloc 1 20, free 0, arrive 2, end",
+            "wait 3, malloc 0 30, arrive 1, stop",
+        ];
+        let (threads, told) = compiled(&calls, Wishes::default());
+        // Which slot the last one gets is no matter.
+        assert_eq!(threads[..2], expect[..2]);
+        assert!(
+            threads[2].starts_with("wait 3, malloc ") && threads[2].ends_with(" 30, arrive 1, stop"),
+            "{threads:?}"
+        );
+        assert_eq!(told.threads, 3);
+    }
+
+    /// Two threads of which one allocates what the other frees: neither may be ahead by more than a hundredth of the peak.
+    #[test]
+    fn an_epoch_ends_before_its_calls_could_change_the_peak() {
+        let mut calls: Vec<Made> = (0..1000).map(|i| (1, Malloc, [984, 0], 0x1_0000 + i * 1000)).collect();
+        for i in 0..500 {
+            calls.push((1, Malloc, [984, 0], 0x100_0000 + i * 1000));
+            calls.push((2, Free, [0x1_0000 + i * 1000, 0], 0));
+        }
+        let (threads, told) = compiled(&calls, Wishes::default());
+        assert_eq!(told.peak_bytes, 1001 * 992);
+        let epochs: Vec<&str> = threads[1].split("arrive").collect();
+        assert!(epochs.len() > 60, "{epochs:?}");
+        assert!(epochs.iter().all(|epoch| epoch.matches("free").count() <= 11), "{epochs:?}");
+        // A pair that frees what it has allocated is bound by nothing.
+        let pairs = (0..4000).map(|i| (1 + i % 4 / 2, if i % 2 == 0 { Malloc } else { Free }));
+        let made = |(tid, function): (u32, Function)| match function {
+            Malloc => (tid, Malloc, [24, 0], 0xa0 * u64::from(tid)),
+            _ => (tid, Free, [0xa0 * u64::from(tid), 0], 0),
+        };
+        let (threads, _) = compiled(&pairs.map(made).collect::<Vec<Made>>(), Wishes::default());
+        assert!(threads[0].matches("arrive").count() <= 3, "{threads:?}");
+    }
+
+    #[test]
+    fn streams_that_are_longer_than_a_block_go_on_in_the_next() {
+        let calls: Vec<Made> = (0..20_000).map(|i| (1, Malloc, [i, 0], 0x1000 * (i + 1))).collect();
+        let expect: Vec<String> = (0..20_000).map(|i| format!("malloc {i} {i}")).collect();
+        check(&calls, &[&format!("{}, arrive 1, wait 1, stop", expect.join(", "))]);
+    }
+
+    #[test]
+    fn with_times_a_call_waits_for_its_own() {
+        let calls = [(1, Malloc, [1, 0], 0xa0), (1, Malloc, [2, 0], 0xb0)];
+        let (threads, _) = compiled(&calls, Wishes { timing: true, pid: None });
+        let words: Vec<&str> = threads[0].split(", ").collect();
+        assert!(
+            words[0].starts_with("time ") && words[1] == "malloc 0 1" && words[2].starts_with("time "),
+            "{threads:?}"
+        );
     }
 }

@@ -3,6 +3,8 @@
 //! `compile` makes a plan of the recording (`plan`, written by `streams`), `player` plays it, `table` has what is told.
 
 mod compile;
+#[cfg(test)]
+mod decode;
 mod plan;
 pub mod player;
 mod streams;
@@ -115,6 +117,7 @@ impl Replay {
         let library = find::library()?;
         let lines = self.lines(&capture, &library)?;
         let wishes = Wishes { timing: self.timing, pid: self.pid };
+        bench::warn_of_preload();
         let plan = compile::compile(&capture, scratch()?, wishes).map_err(|fault| match fault {
             Fault::Recording(error) => capture::said(&self.file, &error),
             Fault::Plan(error) => no_place(&error),
