@@ -1,10 +1,11 @@
 //! A plan as text, for tests: what each thread does, and what a recording of a few calls becomes.
 
-use super::compile::{Wishes, compile};
+use super::compile::{Told, Wishes, compile};
 use super::plan::{BLOCK_HEAD_BYTES, HEAD_BYTES, MAGIC, TURN, op};
 use heapglass_capture::bytes::Cursor;
 use heapglass_capture::{About, Call, Capture, Thread, Writer};
 use heapglass_event::record::Call as Function;
+use heapglass_event::record::Call::*;
 use std::fs::File;
 use std::io::Read;
 
@@ -64,7 +65,7 @@ fn operations(bytes: &[u8]) -> String {
 pub type Made = (u32, Function, [u64; 2], u64);
 
 /// Records calls, and compiles them.
-pub fn compiled(calls: &[Made], wishes: Wishes) -> (Vec<String>, super::compile::Told) {
+pub fn compiled(calls: &[Made], wishes: Wishes) -> (Vec<String>, Told) {
     let path = |what: &str| {
         let thread = std::thread::current().id();
         std::env::temp_dir().join(format!("heapglass-{what}-{}-{thread:?}", std::process::id()))
@@ -88,4 +89,111 @@ pub fn compiled(calls: &[Made], wishes: Wishes) -> (Vec<String>, super::compile:
     }
     let Ok(plan) = compile(&capture, file, wishes) else { panic!("it wasn't compiled") };
     (told(&plan.file), plan.told)
+}
+
+#[track_caller]
+fn check(calls: &[Made], expect: &[&str]) -> Told {
+    let (threads, told) = compiled(calls, Wishes::default());
+    assert_eq!(threads, expect);
+    told
+}
+
+#[test]
+fn pointers_become_slots_that_are_used_again() {
+    let calls = [
+        (1, Malloc, [10, 0], 0xa0),
+        (1, Memalign, [64, 20], 0xb0),
+        (1, Free, [0xa0, 0], 0),
+        (1, Calloc, [3, 7], 0xc0),
+        (1, Realloc, [0xb0, 90], 0xd0),
+        (1, Realloc, [0xd0, 0], 0),
+        (1, NewArray, [32, 5], 0xe0),
+        (1, Trim, [4096, 0], 0),
+    ];
+    let all =
+        "malloc 0 10, aligned 1 20 6, free 0, calloc 0 21, realloc 1 90, realloc-free 1, aligned 1 5 5, trim 4096";
+    let told = check(&calls, &[&format!("{all}, arrive 1, wait 1, stop")]);
+    assert_eq!((told.calls, told.void, told.threads, told.peak_requested), (8, 0, 1, 111));
+}
+
+#[test]
+fn what_cant_be_made_again_is_left_out() {
+    let calls = [
+        (1, Free, [0xa0, 0], 0),
+        (1, Free, [0, 0], 0),
+        (1, Malloc, [1 << 62, 0], 0),
+        (1, Malloc, [5, 0], 0xb0),
+        (1, Realloc, [0xb0, 1 << 62], 0),
+        (1, Free, [0xb0, 0], 0),
+    ];
+    let told = check(&calls, &["malloc 0 5, free 0, arrive 1, wait 1, stop"]);
+    assert_eq!((told.calls, told.void, told.strangers), (2, 3, 1));
+}
+
+/// The clocks of two processors lie: a pointer is handed out before its free is seen, which is the older chunk's.
+#[test]
+fn a_free_that_comes_late_is_the_older_chunks() {
+    let calls =
+        [(1, Malloc, [10, 0], 0xa0), (1, Malloc, [20, 0], 0xa0), (1, Free, [0xa0, 0], 0), (1, Free, [0xa0, 0], 0)];
+    check(&calls, &["malloc 0 10, malloc 1 20, free 0, free 1, arrive 1, wait 1, stop"]);
+}
+
+#[test]
+fn a_thread_begins_when_those_before_have_ended_and_an_other_threads_chunk_has_its_turn() {
+    let calls = [
+        (1, Malloc, [10, 0], 0xa0),
+        (2, Malloc, [20, 0], 0xb0),
+        (1, Free, [0xb0, 0], 0),
+        (2, Free, [0xa0, 0], 0),
+        (2, ThreadEnd, [0, 0], 0),
+        (2, Malloc, [30, 0], 0xc0),
+    ];
+    let expect = [
+        "malloc 0 10, spawn 1 1, arrive 1, [1] free 1, arrive 2, wait 2, join 1, spawn 2 1, arrive 1, wait 4, stop",
+        "wait 1, malloc 1 20, free 0, arrive 2, end",
+        "wait 3, malloc 0 30, arrive 1, stop",
+    ];
+    let (threads, told) = compiled(&calls, Wishes::default());
+    // Which slot the last one gets is no matter.
+    assert_eq!(threads[..2], expect[..2]);
+    assert!(threads[2].starts_with("wait 3, malloc ") && threads[2].ends_with(" 30, arrive 1, stop"), "{threads:?}");
+    assert_eq!(told.threads, 3);
+}
+
+/// Two threads of which one allocates what the other frees: neither may be ahead by more than a hundredth of the peak.
+#[test]
+fn an_epoch_ends_before_its_calls_could_change_the_peak() {
+    let mut calls: Vec<Made> = (0..1000).map(|i| (1, Malloc, [984, 0], 0x1_0000 + i * 1000)).collect();
+    for i in 0..500 {
+        calls.push((1, Malloc, [984, 0], 0x100_0000 + i * 1000));
+        calls.push((2, Free, [0x1_0000 + i * 1000, 0], 0));
+    }
+    let (threads, told) = compiled(&calls, Wishes::default());
+    assert_eq!(told.peak_bytes, 1001 * 992);
+    let epochs: Vec<&str> = threads[1].split("arrive").collect();
+    assert!(epochs.len() > 60, "{epochs:?}");
+    assert!(epochs.iter().all(|epoch| epoch.matches("free").count() <= 11), "{epochs:?}");
+    // A pair that frees what it has allocated is bound by nothing.
+    let pairs = (0..4000).map(|i| (1 + i % 4 / 2, if i % 2 == 0 { Malloc } else { Free }));
+    let made = |(tid, function): (u32, Function)| match function {
+        Malloc => (tid, Malloc, [24, 0], 0xa0 * u64::from(tid)),
+        _ => (tid, Free, [0xa0 * u64::from(tid), 0], 0),
+    };
+    let (threads, _) = compiled(&pairs.map(made).collect::<Vec<Made>>(), Wishes::default());
+    assert!(threads[0].matches("arrive").count() <= 3, "{threads:?}");
+}
+
+#[test]
+fn streams_that_are_longer_than_a_block_go_on_in_the_next() {
+    let calls: Vec<Made> = (0..20_000).map(|i| (1, Malloc, [i, 0], 0x1000 * (i + 1))).collect();
+    let expect: Vec<String> = (0..20_000).map(|i| format!("malloc {i} {i}")).collect();
+    check(&calls, &[&format!("{}, arrive 1, wait 1, stop", expect.join(", "))]);
+}
+
+#[test]
+fn with_times_a_call_waits_for_its_own() {
+    let calls = [(1, Malloc, [1, 0], 0xa0), (1, Malloc, [2, 0], 0xb0)];
+    let (threads, _) = compiled(&calls, Wishes { timing: true, pid: None });
+    let words: Vec<&str> = threads[0].split(", ").collect();
+    assert!(words[0].starts_with("time ") && words[1] == "malloc 0 1" && words[2].starts_with("time "), "{threads:?}");
 }
