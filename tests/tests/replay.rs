@@ -272,7 +272,10 @@ fn of_several_processes_one_is_played() {
     }
     let [first, child] = pids[..] else { panic!("{pids:?}") };
     let ran = replay(&file, &["-r", "1", "--json"]).ok();
-    assert!(ran.err.contains(&format!("process {first} is played; ")), "{ran:#?}");
+    assert!(
+        ran.err.contains(&format!("process {first} is played; --pid plays another one: {child} with 2,0")),
+        "{ran:#?}"
+    );
     assert!(read(&ran)["left_out"]["other_processes"].as_u64().unwrap() >= 2000, "{ran:#?}");
     let told = played(&file, &["-r", "1", "--pid", &child.to_string()]);
     assert!(told["calls"].as_u64().unwrap() >= 2000, "{told:#}");

@@ -32,6 +32,11 @@ impl Page {
         Scratch::create("stats", &[0; COUNTERS_BYTES], "the counters").map(Page)
     }
 
+    /// One that is gone when this command is, whatever ends it.
+    pub fn in_memory() -> Result<Page, Failure> {
+        Scratch::in_memory(&[0; COUNTERS_BYTES]).map(Page)
+    }
+
     /// The item of `HEAPGLASS` that makes the library take the page.
     pub fn item(&self) -> OsString {
         self.0.item("stats:")

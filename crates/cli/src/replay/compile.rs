@@ -12,7 +12,7 @@ use crate::capture::progress::Progress;
 use heapglass_capture::hash::Map;
 use heapglass_capture::{Call, Capture, Error, Event, Thread};
 use heapglass_event::record::Call as Function;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 
@@ -37,10 +37,11 @@ pub struct Told {
     /// Bytes of chunks in use at most, and of what was asked for then at most.
     pub peak_bytes: u64,
     pub peak_requested: u64,
-    /// Left out: calls that failed, never returned or had nothing to do; frees of what was never seen; calls of other processes.
+    /// Left out: calls that failed, never returned or had nothing to do; frees of what was never seen; calls of other processes, by their
+    /// numbers.
     pub void: u64,
     pub strangers: u64,
-    pub others: u64,
+    pub others: BTreeMap<u32, u64>,
     /// The number of the call before which the recording is damaged, if it is.
     pub damaged_at: Option<u64>,
 }
@@ -123,17 +124,18 @@ pub fn compile(capture: &Capture, file: File, wishes: Wishes) -> Result<Plan, Fa
     let mut compiler = Compiler::new(file, wishes, (capture.summary().peak_bytes / DRIFT).max(DRIFT_MIN));
     let mut progress = Progress::new(capture.calls());
     let mut events = capture.events(1);
+    let mut last = 0;
     loop {
         match events.next() {
             Ok(Some(event)) => {
                 progress.at(event.number);
+                last = event.number;
                 compiler.take(event, capture.nanos(event.call.began))?;
             }
             Ok(None) => break,
             Err(error) if compiler.told.calls == 0 => return Err(Fault::Recording(error)),
             Err(_) => {
-                let all = compiler.told.calls + compiler.told.void + compiler.told.strangers + compiler.told.others;
-                compiler.told.damaged_at = Some(all + 1);
+                compiler.told.damaged_at = Some(last + 1);
                 break;
             }
         }
@@ -173,7 +175,7 @@ impl Compiler {
         let Some(function) = call.function else { return Ok(()) };
         let pid = *self.wishes.pid.get_or_insert(event.thread.pid);
         if event.thread.pid != pid {
-            self.told.others += 1;
+            *self.told.others.entry(event.thread.pid).or_default() += 1;
             return Ok(());
         }
         self.told.pid = pid;

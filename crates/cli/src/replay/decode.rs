@@ -7,11 +7,10 @@ use heapglass_capture::{About, Call, Capture, Thread, Writer};
 use heapglass_event::record::Call as Function;
 use heapglass_event::record::Call::*;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 
 /// The operations of each thread.
 pub fn told(mut file: &File) -> Vec<String> {
-    use std::io::{Seek, SeekFrom};
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).unwrap();
     file.read_to_end(&mut bytes).unwrap();

@@ -13,7 +13,7 @@ mod table;
 use crate::capture;
 use crate::failure::Failure;
 use crate::launch::Launch;
-use crate::stats::{Page, Peaks};
+use crate::stats::{Page, Peaks, grouped};
 use crate::{bench, find};
 use compile::{Fault, Plan, Told, Wishes};
 use heapglass_bench::plan::order;
@@ -77,6 +77,9 @@ The player calls malloc, calloc, realloc, posix_memalign, free and malloc_trim; 
 last two. Resident memory is what a run has more than one that asks no allocator. Without --touch nothing but the allocator writes to it.
 
 Exit status: 0; 1 if the player failed under an allocator, or one couldn't be preloaded; 125 if this command failed.";
+
+/// Other processes of a recording that are named.
+const OTHERS: usize = 5;
 
 /// As the library reads them.
 fn settings(text: &str) -> Result<String, String> {
@@ -208,11 +211,13 @@ impl Replay {
         if let Some(number) = told.damaged_at {
             eprintln!("heapglass: {path}: is damaged: what comes before call {number} is played");
         }
-        if told.others > 0 {
-            eprintln!(
-                "heapglass: {path}: process {} is played; {} calls of other processes aren't: --pid names another one",
-                told.pid, told.others
-            );
+        if !told.others.is_empty() {
+            let mut others: Vec<(u32, u64)> = told.others.iter().map(|(&pid, &calls)| (pid, calls)).collect();
+            others.sort_by_key(|&(pid, calls)| (std::cmp::Reverse(calls), pid));
+            let named = others.iter().take(OTHERS).map(|(pid, calls)| format!("{pid} with {} calls", grouped(*calls)));
+            let more = if others.len() > OTHERS { ", ..." } else { "" };
+            let named = named.collect::<Vec<_>>().join(", ") + more;
+            eprintln!("heapglass: {path}: process {} is played; --pid plays another one: {named}", told.pid);
         }
         if told.strangers > 0 {
             eprintln!(
@@ -266,7 +271,7 @@ impl Line {
     /// The first run warms up, and counts: counting would show in the times of others.
     fn play(&mut self, us: &Path, input: &Path, is_first: bool) -> Result<(), Failure> {
         let library = self.row.allocator.library.as_deref();
-        let page = if is_first && library.is_some() { Some(Page::create()?) } else { None };
+        let page = if is_first && library.is_some() { Some(Page::in_memory()?) } else { None };
         let mut settings = OsString::from(&self.settings);
         if let Some(page) = &page {
             settings = crate::run::joined(Some(settings), ",", page.item());

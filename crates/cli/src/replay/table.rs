@@ -158,7 +158,7 @@ pub fn json(report: &Report) -> String {
         "threads": told.threads,
         "recorded": { "peak_bytes": told.peak_bytes, "peak_requested_bytes": told.peak_requested },
         "left_out": {
-            "void": told.void, "unknown_frees": told.strangers, "other_processes": told.others, "damaged_from": told.damaged_at,
+            "void": told.void, "unknown_frees": told.strangers, "other_processes": told.others.values().sum::<u64>(), "damaged_from": told.damaged_at,
         },
         "runs": report.runs,
         "touch": has(plan::how::TOUCH),
