@@ -5,6 +5,7 @@
 
 use crate::failure::Failure;
 use crate::feed::{self, Feed, Thread, Wishes};
+use crate::output::{Known, Output};
 use crate::stats::grouped;
 use crate::trace::{self, Listener, observe};
 use heapglass_capture::calls::{Call, Collector, Found};
@@ -27,9 +28,10 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: PROGRAM's own, as with `heapglass run`.")]
 pub struct Record {
-    /// The file; heapglass.PROGRAM.PID.hg in the current directory where none is named
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    /// The file. In its name, %p is the process, %e the program, %h the host, %t the time in seconds, %n the first number that makes a
+    /// new file
+    #[arg(short, long, value_name = "FILE", default_value = "heapglass.%e.%p.hg")]
+    output: PathBuf,
 
     /// One that is there already is overwritten
     #[arg(long)]
@@ -50,11 +52,12 @@ pub struct Record {
 
 impl Record {
     pub fn into_file(file: PathBuf, force: bool, follow_forks: bool, words: Vec<OsString>) -> Record {
-        Record { output: Some(file), force, follow_forks, interval: 1, words }
+        Record { output: file, force, follow_forks, interval: 1, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        let path = self.output.clone().unwrap_or_else(|| default_name(&self.words[0]));
+        let output = Output::new(&self.output, Known::of_program(&self.words[0]), self.force)?;
+        let path = output.path().to_owned();
         let refused = |e: io::Error| {
             Failure::ours(match e.kind() {
                 io::ErrorKind::AlreadyExists => format!("{}: is there already; --force overwrites it", path.display()),
@@ -66,7 +69,7 @@ impl Record {
         let about = self.about();
         let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
         let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
-        let recorder = Recorder::new(writer, self.interval);
+        let recorder = Recorder::new(writer, self.interval, output);
         let (ended, mut recorder) = match observe(self.words, wishes, None, recorder) {
             Ok(observed) => observed,
             Err(failure) => {
@@ -77,11 +80,12 @@ impl Record {
                 return Err(failure);
             }
         };
+        recorder.settle(ended.pid);
         let mut end = About::default();
         end.put("ended", trace::how(&ended));
         end.put("dropped", recorder.lost.to_string());
         let closed = undisturbed(|| recorder.finish(&end));
-        recorder.say(&path, closed);
+        recorder.say(closed);
         Ok(ended.pass_on())
     }
 
@@ -95,14 +99,6 @@ impl Record {
         about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
         about
     }
-}
-
-fn default_name(program: &OsString) -> PathBuf {
-    let name = Path::new(program).file_name().unwrap_or(program);
-    let mut file = OsString::from("heapglass.");
-    file.push(name);
-    file.push(format!(".{}.hg", std::process::id()));
-    file.into()
 }
 
 /// Its owner's alone: it tells what a program did, and where things lie in it.
@@ -131,6 +127,7 @@ struct Recorder {
     order: Order,
     writer: Writer,
     sampler: Sampler,
+    output: Output,
     fault: Option<io::Error>,
     was_taken: bool,
     lost: u64,
@@ -167,16 +164,22 @@ impl Sampler {
 }
 
 impl Recorder {
-    fn new(writer: Writer, every: u64) -> Recorder {
+    fn new(writer: Writer, every: u64, output: Output) -> Recorder {
         Recorder {
             rings: HashMap::new(),
             order: Order::default(),
             writer,
             sampler: Sampler { every, left: every, random: every },
+            output,
             fault: None,
             was_taken: false,
             lost: 0,
         }
+    }
+
+    /// If the name is taken by then, the file keeps the one that it has, which is what is told at the end.
+    fn settle(&mut self, pid: u32) {
+        let _ = self.output.settle(pid);
     }
 
     fn hold(order: &mut Order, thread: Thread, found: Found) {
@@ -210,8 +213,8 @@ impl Recorder {
         writer.finish(about)
     }
 
-    fn say(&self, path: &Path, closed: io::Result<u64>) {
-        let path = path.display();
+    fn say(&self, closed: io::Result<u64>) {
+        let path = self.output.path().display();
         let calls = grouped(self.writer.state().calls);
         match (&self.fault, &closed) {
             (Some(error), _) | (None, Err(error)) => eprintln!(
@@ -258,9 +261,12 @@ impl Listener for Recorder {
     }
 
     fn pause(&mut self, feed: &Feed) -> bool {
-        let Recorder { rings, order, writer, sampler, fault, .. } = self;
-        self.was_taken = feed.was_taken();
+        if let Some(pid) = feed.first().filter(|_| !self.was_taken) {
+            self.was_taken = true;
+            self.settle(pid);
+        }
         self.lost = feed.lost();
+        let Recorder { rings, order, writer, sampler, fault, .. } = self;
         let now = feed::tick();
         let under_way = rings.values().filter_map(|(_, collector)| collector.under_way()).min();
         order.round(now, under_way, |thread, call| Recorder::write(writer, sampler, fault, thread, call));
