@@ -41,8 +41,8 @@ pub struct Record {
     #[arg(short, long)]
     follow_forks: bool,
 
-    /// Keep only one allocation in about N, and what becomes of it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Keep only samples, and what becomes of each: one for so many bytes allocated on average, perhaps with K or M behind; 1 keeps all
+    #[arg(long, value_name = "BYTES", default_value = "1", value_parser = crate::profile::bytes)]
     interval: u64,
 
     /// The program, found as a shell finds it, and its arguments
@@ -133,14 +133,21 @@ struct Recorder {
     lost: u64,
 }
 
-/// One allocation in so many, at distances that no program's rhythm meets.
+/// One allocation for so many bytes, each byte as likely as any other.
 struct Sampler {
     every: u64,
-    left: u64,
+    /// Bytes up to the next.
+    left: f64,
     random: u64,
 }
 
 impl Sampler {
+    fn new(every: u64) -> Sampler {
+        let mut sampler = Sampler { every, left: 0.0, random: every };
+        sampler.left = sampler.distance();
+        sampler
+    }
+
     fn wants(&mut self, state: &State, thread: Thread, call: &Call) -> bool {
         if self.every == 1 {
             return true;
@@ -152,14 +159,20 @@ impl Sampler {
         if call.hands_out() == 0 {
             return false;
         }
-        self.left -= 1;
-        if self.left > 0 {
+        self.left -= call.bytes.max(1) as f64;
+        if self.left > 0.0 {
             return false;
         }
-        // Knuth's multiplier; the high bits are the good ones.
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        self.left = 1 + (self.random >> 33) % (2 * self.every - 1);
+        // An exponential distribution remembers nothing: it begins anew.
+        self.left = self.distance();
         true
+    }
+
+    fn distance(&mut self) -> f64 {
+        // Knuth's multiplier; the high bits are the good ones.
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let between_0_and_1 = ((self.random >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
+        -between_0_and_1.ln() * self.every as f64
     }
 }
 
@@ -169,7 +182,7 @@ impl Recorder {
             rings: HashMap::new(),
             order: Order::default(),
             writer,
-            sampler: Sampler { every, left: every, random: every },
+            sampler: Sampler::new(every),
             output,
             fault: None,
             was_taken: false,
@@ -215,7 +228,7 @@ impl Recorder {
 
     fn say(&self, closed: io::Result<u64>) {
         let path = self.output.path().display();
-        let calls = grouped(self.writer.state().calls);
+        let calls = grouped(self.writer.written());
         match (&self.fault, &closed) {
             (Some(error), _) | (None, Err(error)) => eprintln!(
                 "heapglass: {path}: {error}: the recording ends early, after {calls} calls; the program went on without it"

@@ -101,8 +101,8 @@ fn screen(path: &Path, capture: &Capture, tally: &Tally) -> String {
         summary.length as f64 / summary.calls.max(1) as f64
     );
     if about("interval") != "1" {
-        let _ =
-            writeln!(text, "  samples: one allocation in about {}; all figures are of these alone", about("interval"));
+        let bytes = about("interval").parse().map_or_else(|_| about("interval").to_owned(), grouped);
+        let _ = writeln!(text, "  samples: one for {bytes} bytes on average; all figures are of these alone");
     }
     if about("dropped") != "0" && capture.is_closed {
         let _ = writeln!(text, "  {} events were dropped", about("dropped"));
