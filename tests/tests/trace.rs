@@ -174,7 +174,7 @@ fn a_traced_program_makes_the_same_system_calls() {
     for (program, words) in [
         (program("examples/c/first.c"), &[][..]),
         (program("examples/c/reverse.c"), &[]),
-        (program("tests/trace/steps.c"), &["20000"]),
+        (program("tests/trace/steps.c"), &["100000"]),
     ] {
         let logged = |name: &str, mut command: Command| {
             let logs = dir.path().join(format!("{name}-{}", program.rsplit('/').next().unwrap()));
@@ -251,6 +251,29 @@ fn python_starts_traced() {
             assert!(live.insert(result.to_owned()), "handed out twice: {line:?}");
         }
     }
+}
+
+#[test]
+fn redis_is_traced_under_load() {
+    if !have("redis-server") || !have("redis-benchmark") || !have("redis-cli") {
+        return;
+    }
+    let dir = Dir::new("redis");
+    let (socket, file) = (dir.path().join("socket"), dir.path().join("trace"));
+    let mut server = heapglass();
+    server.args(["trace", "-o"]).arg(&file).args(["--", "redis-server", "--port", "0", "--save", "", "--unixsocket"]);
+    let mut server = server.arg(&socket).current_dir(dir.path()).stdout(Stdio::null()).spawn().unwrap();
+    let asked = Instant::now();
+    while !socket.exists() && asked.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let load =
+        run(Command::new("redis-benchmark").arg("-s").arg(&socket).args(["-q", "-n", "3000", "-t", "set,get,lpush"]));
+    let bye = run(Command::new("redis-cli").arg("-s").arg(&socket).args(["shutdown", "nosave"]));
+    let ended = server.wait().unwrap();
+    assert_eq!((load.code, bye.code, ended.code()), (Some(0), Some(0), Some(0)), "{load:#?}");
+    let (lines, end) = parse(&fs::read_to_string(&file).unwrap());
+    assert!(lines.len() > 30_000 && end.ends_with(" 0 events dropped"), "{} {end}", lines.len());
 }
 
 #[test]

@@ -133,7 +133,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("heapglass-output-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let new = |pattern: &str, replaces| Output::new(&dir.join(pattern), known(), replaces).unwrap();
-        let made = |output: Output, pid| {
+        let made = |output: Output, pid: u32| {
             let mut output = output;
             std::fs::write(output.path(), pid.to_string()).unwrap();
             let settled = output.settle(pid);

@@ -102,6 +102,13 @@ enum Format {
     Ltrace,
 }
 
+/// Where lines go.
+struct Opened {
+    to: Box<dyn Write + Send>,
+    has_colour: bool,
+    file: Option<Output>,
+}
+
 fn bytes(text: &str) -> Result<u64, String> {
     filter::bytes(text).ok_or_else(|| format!("'{text}' is no number of bytes"))
 }
@@ -110,7 +117,7 @@ impl Trace {
     pub fn carry_out(mut self) -> Result<ExitCode, Failure> {
         let sizes = [(Comparison::AtLeast, self.min_size), (Comparison::AtMost, self.max_size)];
         self.filters.extend(sizes.into_iter().filter_map(|(how, size)| Some(Filter::Size(how, size?))));
-        let (output, colour, file) = self.open()?;
+        let Opened { to, has_colour, file } = self.open()?;
         let style = Style {
             time: match (self.relative, self.time) {
                 (true, _) => Time::Relative,
@@ -120,7 +127,7 @@ impl Trace {
             },
             takes: self.time_in_call,
             bare: self.format == Format::Ltrace,
-            colour,
+            colour: has_colour,
         };
         let callers = self.stack_trace || self.filters.iter().any(Filter::needs_callers);
         let scribe = Scribe {
@@ -130,7 +137,7 @@ impl Trace {
             shows_pids: self.follow_forks,
             callers: callers.then(Callers::default),
             shows_callers: self.stack_trace,
-            output: Some(output),
+            output: Some(to),
             file,
             ..Scribe::default()
         };
@@ -146,14 +153,12 @@ impl Trace {
         Ok(ended.pass_on())
     }
 
-    /// The output, whether it is in colour, and its file.
-    fn open(&self) -> Result<(Box<dyn Write + Send>, bool, Option<Output>), Failure> {
+    fn open(&self) -> Result<Opened, Failure> {
         let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let stream = |to, is_terminal: bool| Opened { to, has_colour: wants_colour && is_terminal, file: None };
         Ok(match &self.output {
-            None => (Box::new(io::stderr()), wants_colour && io::stderr().is_terminal(), None),
-            Some(path) if path == Path::new("-") => {
-                (Box::new(io::stdout()), wants_colour && io::stdout().is_terminal(), None)
-            }
+            None => stream(Box::new(io::stderr()), io::stderr().is_terminal()),
+            Some(path) if path == Path::new("-") => stream(Box::new(io::stdout()), io::stdout().is_terminal()),
             Some(pattern) => {
                 let known = match (self.pid, self.words.first()) {
                     (Some(pid), _) => output::Known::of_process(pid.cast_unsigned()),
@@ -163,7 +168,7 @@ impl Trace {
                 let output = Output::new(pattern, known, true)?;
                 let path = output.path();
                 let file = File::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
-                (Box::new(file), false, Some(output))
+                Opened { to: Box::new(file), has_colour: false, file: Some(output) }
             }
         })
     }

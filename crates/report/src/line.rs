@@ -191,21 +191,19 @@ const PUT_AWAY: usize = 4;
 pub fn served(to: &mut Vec<u8>, call: &Call) {
     let start = to.len();
     let put_away = call.of(Kind::Into).count();
-    let mut is_crowd_told = put_away <= PUT_AWAY;
+    let mut is_crowd_told = false;
     let mut parts = Parts { to, start };
     let is_free = call.function.is_some_and(|function| function.gives_back());
     for step in &call.steps {
         let (Some(kind), Some(outcome)) = (step.kind(), step.outcome()) else { continue };
         let Record { n, a, b, c, .. } = *step;
-        match (kind, outcome) {
-            (Kind::MergePrev | Kind::MergeNext, Outcome::Merged | Outcome::WithTop) | (Kind::Into, _)
-                if put_away > PUT_AWAY =>
-            {
-                if !is_crowd_told {
-                    is_crowd_told = true;
-                    parts.next().number(put_away as u64).text(" put into bins, ").number(merges(call)).text(" merges");
-                }
+        if put_away > PUT_AWAY && matches!(kind, Kind::MergePrev | Kind::MergeNext | Kind::Into) {
+            if !std::mem::replace(&mut is_crowd_told, true) {
+                parts.next().number(put_away as u64).text(" put into bins, ").number(merges(call)).text(" merges");
             }
+            continue;
+        }
+        match (kind, outcome) {
             (Kind::Threshold, Outcome::Above) => drop(parts.next().text("≥ mmap_threshold ").number(b)),
             (Kind::Cache, Outcome::Taken) => {
                 parts.next().text("cache[").number(a).text("] hit ").number(b).text("→").number(b.saturating_sub(1));
