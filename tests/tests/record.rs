@@ -157,6 +157,11 @@ fn samples_are_one_for_so_many_bytes_with_what_became_of_each() {
     // Long ones are likelier.
     let mean = told["allocated"]["bytes"].as_u64().unwrap() / made;
     assert!(mean > 300, "{mean} bytes each, where all have 250");
+    let again = dir.path().join("again");
+    let mut command = heapglass();
+    command.args(["run", "--interval", "13K", "--record"]).arg(&again);
+    run(command.args(["--", &program("tests/trace/goes_on.c"), "/dev/null"])).ok();
+    assert!((3600..4400).contains(&calls(&stats(&again), "malloc")));
     let screen = run(heapglass().arg("stats").arg(&file)).ok().out;
     assert!(screen.contains("samples: one for 13,312 bytes on average; all figures are of these alone"), "{screen}");
 }

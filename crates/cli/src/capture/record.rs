@@ -51,8 +51,8 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn into_file(file: PathBuf, force: bool, follow_forks: bool, words: Vec<OsString>) -> Record {
-        Record { output: file, force, follow_forks, interval: 1, words }
+    pub fn into_file(file: PathBuf, force: bool, interval: u64, follow_forks: bool, words: Vec<OsString>) -> Record {
+        Record { output: file, force, follow_forks, interval, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
