@@ -113,6 +113,32 @@ fn what_calls_come_to_is_told() {
 }
 
 #[test]
+fn what_came_and_went_is_told_by_bin() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    let steps = program("tests/trace/steps.c");
+    let mut command = heapglass();
+    command.env("HEAPGLASS", "tcache:0").args(["record", "-o"]).arg(&file).args(["--", &steps, "5000"]);
+    run(&mut command).ok();
+    let told = stats(&file);
+    let rows = told["bins"].as_array().unwrap();
+    let sum = |name: &str, what: &str| -> u64 {
+        rows.iter().filter(|row| row["name"] == name).map(|row| row[what].as_u64().unwrap()).sum()
+    };
+    for name in ["fast bin", "unsorted bin", "small bin", "large bin", "top"] {
+        assert!(sum(name, "put") > 100 && sum(name, "taken") > 50, "{name}: {told:#}");
+    }
+    assert_eq!(sum("thread cache", "put"), 0, "classic mode has none");
+    // Fast and small bins are told by length, and nothing comes out of one that didn't go in.
+    for row in rows.iter().filter(|row| row["name"] == "fast bin" || row["name"] == "small bin") {
+        assert!(row["bytes"].as_u64().is_some() && row["taken"].as_u64() <= row["put"].as_u64(), "{row}");
+    }
+    let screen = run(heapglass().arg("stats").arg(&file)).ok().out;
+    let line = screen.lines().find(|line| line.contains("  small bin, ")).unwrap_or_else(|| panic!("{screen}"));
+    assert!(line.ends_with(" lengths"), "{line}");
+}
+
+#[test]
 fn threads_and_children_are_recorded_in_the_order_of_time() {
     let dir = Dir::new("record");
     let file = dir.path().join("threads");

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod around;
+pub mod bins;
 pub use heapglass_capture::calls;
 pub mod explain;
 pub mod filter;
