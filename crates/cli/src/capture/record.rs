@@ -3,6 +3,7 @@
 //! The file is written by the thread that reads what the program tells. It blocks all signals, so that a file that may not grow
 //! any more (SIGXFSZ) is an error of a write like any other.
 
+use super::marks;
 use crate::failure::Failure;
 use crate::feed::{self, Feed, Thread, Wishes};
 use crate::output::{Known, Output};
@@ -66,6 +67,7 @@ impl Record {
         };
         let is_new = !path.exists();
         let file = create(&path, self.force).map_err(refused)?;
+        marks::clear(&path);
         let about = self.about();
         let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
         let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
@@ -84,7 +86,12 @@ impl Record {
         let mut end = About::default();
         end.put("ended", trace::how(&ended));
         end.put("dropped", recorder.lost.to_string());
+        let path = recorder.output.path().to_owned();
+        marks::keep(&path, &mut end);
         let closed = undisturbed(|| recorder.finish(&end));
+        if closed.is_ok() {
+            marks::clear(&path);
+        }
         recorder.say(closed);
         Ok(ended.pass_on())
     }
