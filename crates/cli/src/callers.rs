@@ -15,8 +15,8 @@ pub struct Callers {
     modules: HashMap<u32, Vec<Module>>,
     /// Opened once each, or not to be opened.
     files: Vec<(PathBuf, Option<Loader>)>,
-    /// The lines for each address that came up before.
-    lines: HashMap<(u32, u64), String>,
+    /// What was found for each address that came up before.
+    names: HashMap<(u32, u64), Vec<String>>,
 }
 
 struct Module {
@@ -51,30 +51,37 @@ impl Callers {
         let is_over = |other: &Module| other.start < module.end && module.start < other.end;
         if modules.iter().any(is_over) {
             modules.retain(|other| !is_over(other));
-            self.lines.retain(|(process, address), _| *process != pid || !(start..end).contains(address));
+            self.names.retain(|(process, address), _| *process != pid || !(start..end).contains(address));
         }
         modules.push(module);
     }
 
-    /// Writes a call's callers, a line for each.
-    pub fn write(&mut self, to: &mut Vec<u8>, call: &Call, pid: u32) {
-        for address in call.callers() {
-            let names = self.names(pid, address);
-            to.text(names);
-        }
+    /// A call's callers, the innermost first, each with all its functions.
+    pub fn of(&mut self, call: &Call, pid: u32) -> Vec<&[String]> {
+        self.at(pid, &call.callers().collect::<Vec<_>>())
     }
 
-    /// The functions at a return address, a line for each.
-    pub fn names(&mut self, pid: u32, address: u64) -> &str {
-        self.lines.entry((pid, address)).or_insert_with(|| {
-            let modules = self.modules.get(&pid).map_or(&[][..], Vec::as_slice);
-            let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
-            let names = match module.and_then(|module| Some((module, self.files.get(module.file)?))) {
-                Some((module, file)) => named(module, file, address),
-                None => vec![format!("{address:#x}")],
-            };
-            names.iter().map(|name| format!("{INDENT}{name}\n")).collect()
-        })
+    /// The functions at return addresses.
+    pub fn at(&mut self, pid: u32, addresses: &[u64]) -> Vec<&[String]> {
+        for &address in addresses {
+            let Callers { modules, files, names } = self;
+            names.entry((pid, address)).or_insert_with(|| {
+                let modules = modules.get(&pid).map_or(&[][..], Vec::as_slice);
+                let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
+                match module.and_then(|module| Some((module, files.get(module.file)?))) {
+                    Some((module, file)) => named(module, file, address),
+                    None => vec![format!("{address:#x}")],
+                }
+            });
+        }
+        addresses.iter().filter_map(|&address| self.names.get(&(pid, address)).map(Vec::as_slice)).collect()
+    }
+
+    /// Writes a call's callers, a line for each.
+    pub fn write(&mut self, to: &mut Vec<u8>, call: &Call, pid: u32) {
+        for name in self.of(call, pid).into_iter().flatten() {
+            to.text(INDENT).text(name).text("\n");
+        }
     }
 }
 
@@ -88,10 +95,7 @@ pub fn of_mappings(mappings: &[Mapping], addresses: &[u64]) -> Vec<String> {
         let (start, end) = (mapping.range.start, mapping.range.end);
         callers.add(0, heapglass_capture::Module { start, end, base, path: PathBuf::from(&mapping.name) });
     }
-    let mut lines = |address: &u64| -> Vec<String> {
-        callers.names(0, *address).lines().map(|line| line.trim_start_matches([' ', '>']).to_owned()).collect()
-    };
-    addresses.iter().flat_map(&mut lines).collect()
+    callers.at(0, addresses).concat()
 }
 
 /// ET_EXEC, in the head of an ELF file.

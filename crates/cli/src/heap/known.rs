@@ -137,12 +137,7 @@ impl Known {
             *known = Some(names);
         }
         let Some(names) = &mut *known else { return Ok(Vec::new()) };
-        let lines = addresses.iter().flat_map(|&address| {
-            let all: Vec<String> =
-                names.names(pid, address).lines().map(|line| line.trim_start_matches([' ', '>']).to_owned()).collect();
-            all
-        });
-        Ok(lines.collect())
+        Ok(names.at(pid, addresses).concat())
     }
 
     /// The stacks of these calls, which are in order: those of the same stack together, in no order.
