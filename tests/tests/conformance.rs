@@ -130,9 +130,16 @@ fn on(program: &Path, door: Door) -> Command {
     command
 }
 
+/// What these say of heaps and mappings is counted to the byte; a guarded sample, which comes by chance, would be counted too.
+const FIGURES: &str = "extras/";
+
 #[track_caller]
 fn keeps(file: &str, door: Door, extra: &[&str], args: &[&str]) -> Ran {
-    let ran = run(on(&program(file, door, extra), door).args(args)).ok();
+    let mut command = on(&program(file, door, extra), door);
+    if file.starts_with(FIGURES) {
+        command.env("HEAPGLASS", "guard:0");
+    }
+    let ran = run(command.args(args)).ok();
     assert!(!ran.err.contains("heapglass"), "{file} on {door:?} said: {}", ran.err);
     ran
 }
