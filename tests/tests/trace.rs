@@ -1,7 +1,7 @@
 //! `heapglass trace`: what it tells of real programs, and that nothing changes for them.
 
 use heapglass_tests::cli::{Dir, heapglass};
-use heapglass_tests::{Door, Ran, compile, have, on_heapglass, run};
+use heapglass_tests::{Door, Ran, compile, have, left_out, on_heapglass, run};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -460,7 +460,7 @@ fn may_attach() -> bool {
 #[test]
 fn a_running_process_is_attached_to_and_left_as_it_was() {
     if cfg!(not(target_arch = "x86_64")) || !may_attach() {
-        return;
+        return left_out("no process may attach to another here");
     }
     let dir = Dir::new("attach");
     let mut program = on_heapglass(program("tests/trace/answers.c"), Door::Preload);
@@ -506,7 +506,7 @@ fn a_running_process_is_attached_to_and_left_as_it_was() {
 #[test]
 fn what_cant_be_attached_to_is_said() {
     if cfg!(not(target_arch = "x86_64")) || !may_attach() {
-        return;
+        return left_out("no process may attach to another here");
     }
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
     // It is itself only once it has become the program.

@@ -64,7 +64,7 @@ pub fn check() -> Outcome {
     }
     if !missing.is_empty() && !can_install() {
         let programs = missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", ");
-        println!("missing: {programs}. The tests that run them are left out. To have them, type:");
+        println!("missing: {programs}. Each test that runs one leaves itself out and says so. To have them, type:");
         println!("  sudo apt-get install -y --no-install-recommends {}", packages(&missing).join(" "));
         return Ok(());
     }
