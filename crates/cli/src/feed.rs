@@ -55,6 +55,16 @@ impl Feed {
         let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
         let file = memfd_create("heapglass-events", MemfdFlags::CLOEXEC).map_err(refused)?;
         ftruncate(&file, FILE_BYTES as u64).map_err(refused)?;
+        Feed::over(file, wishes)
+    }
+
+    /// In a file of this length that another process made.
+    pub fn over(file: OwnedFd, wishes: Wishes) -> Result<Feed, Failure> {
+        let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
+        let length = rustix::fs::fstat(&file).map_err(refused)?.st_size;
+        if length < FILE_BYTES as i64 {
+            return Err(Failure::ours("the file to be told events in is too short"));
+        }
         // SAFETY: a new mapping of a file that is as long.
         let memory = unsafe {
             let access = ProtFlags::READ | ProtFlags::WRITE;

@@ -180,9 +180,12 @@ fn terminated(path: &[u8]) -> Option<[u8; 256]> {
     Some(name)
 }
 
-/// `events:FILE`: tells each step of each call by a file that a reader made.
+/// `events:FILE`: tells each step of each call by a file that a reader made; `fd:N` is one that is open.
 pub fn tell_into(path: &[u8]) -> bool {
-    tell_into_file(path).is_ok()
+    match path.strip_prefix(b"fd:") {
+        Some(file) => number(file).is_some_and(|file| tell::begin_telling_by(file as i32)),
+        None => tell_into_file(path).is_ok(),
+    }
 }
 
 fn tell_into_file(path: &[u8]) -> Result<(), Wrong> {

@@ -94,10 +94,12 @@ pub mod stats;
 #[cfg(not(loom))]
 pub mod store;
 #[cfg(not(loom))]
-mod tell;
+pub mod tell;
 #[cfg(not(loom))]
 pub mod thread;
 #[cfg(not(loom))]
 pub mod top;
+#[cfg(not(loom))]
+pub mod usdt;
 #[cfg(not(loom))]
 pub mod trim;

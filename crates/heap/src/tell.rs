@@ -67,7 +67,17 @@ pub fn is_on() -> bool {
 /// `path` points to a NUL-terminated string.
 pub unsafe fn begin_telling(path: *const u8) -> bool {
     // SAFETY: as the caller promises.
-    let Ok(file) = (unsafe { os::open(path) }) else { return false };
+    (unsafe { os::open(path) }).is_ok_and(begin_telling_by)
+}
+
+/// A file to be told in, for a reader that can't hand us one: it finds this in `/proc`, where we may have none. None where there
+/// is no memory.
+pub fn file() -> Option<i32> {
+    os::memory_file(c"heapglass-events", FILE_BYTES).ok()
+}
+
+/// As `begin_telling`, in an open file, which is closed.
+pub fn begin_telling_by(file: i32) -> bool {
     let is_long = os::file_bytes(file).is_ok_and(|bytes| bytes >= FILE_BYTES);
     let mapped = if is_long { os::map_file_near(file, FILE_BYTES, PLACE).ok() } else { None };
     os::close(file);

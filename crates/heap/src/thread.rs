@@ -325,6 +325,7 @@ impl Thread {
         if is_near {
             self.sample_is_near(until_look);
         }
+        profile::look_for_tracers();
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.

@@ -16,7 +16,7 @@ mod start;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 use heapglass_heap::probe::{self, Call};
-use heapglass_heap::{aligned, check, config, free as heap_free, malloc as heap_malloc, realloc as heap_realloc};
+use heapglass_heap::{aligned, check, config, free as heap_free, malloc as heap_malloc, realloc as heap_realloc, tell};
 use heapglass_os as os;
 
 /// Nothing here panics; the build needs a place to go all the same.
@@ -168,13 +168,17 @@ pub extern "C" fn heapglass_check() -> c_int {
     check::check(false).min(c_int::MAX as usize) as c_int
 }
 
-/// Begins to tell each step of each call in a file that `heapglass trace -p` made: 0, or -1 where it isn't one. It makes system
-/// calls and nothing else, so it may be called wherever the program was stopped.
+/// Begins to tell each step of each call in a file that `heapglass trace -p` made, or that is open by its number (`fd:N`): 0, or
+/// -1 where it isn't one. Null asks for a new one: its number, or -1. It makes system calls and nothing else, so it may be called
+/// wherever the program was stopped.
 ///
 /// # Safety
-/// `file` is a NUL-terminated string.
+/// `file` is null or a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heapglass_tell(file: *const c_char) -> c_int {
+    if file.is_null() {
+        return tell::file().unwrap_or(-1);
+    }
     // SAFETY: as the caller promises.
     if config::tell_into(unsafe { CStr::from_ptr(file) }.to_bytes()) { 0 } else { -1 }
 }

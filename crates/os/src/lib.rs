@@ -101,6 +101,19 @@ pub fn map_file_near(fd: i32, bytes: usize, place: usize) -> Result<usize> {
     call(k::__NR_mmap, [place, bytes, Access::ReadWrite.bits(), flags, fd as usize, 0]).or_else(|_| map_file(fd, bytes))
 }
 
+/// `memfd_create(name, MFD_CLOEXEC)` and `ftruncate`: memory that others can map, too.
+pub fn memory_file(name: &core::ffi::CStr, bytes: usize) -> Result<i32> {
+    let flags = k::MFD_CLOEXEC as usize;
+    let fd = call(k::__NR_memfd_create, [name.as_ptr() as usize, flags, 0, 0, 0, 0])?;
+    match call(k::__NR_ftruncate, [fd, bytes, 0, 0, 0, 0]) {
+        Ok(_) => Ok(fd as i32),
+        Err(e) => {
+            close(fd as i32);
+            Err(e)
+        }
+    }
+}
+
 /// `munmap`. Fails with ENOMEM where a mapping would be split past the process's limit of mappings.
 ///
 /// # Safety

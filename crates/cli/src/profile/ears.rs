@@ -5,11 +5,12 @@ use crate::feed::{Feed, Thread};
 use crate::trace::Listener;
 use heapglass_event::record::{Kind, NO_ARENA, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_profile::collect::{Collector, Key};
-use heapglass_profile::model::{CUT, Frame, Profile};
+use heapglass_profile::model::{CUT, Frame, Profile, SIGNAL};
+use heapglass_stacks::module::Images;
 use heapglass_stacks::unwind::{Place, Process, Sample, Stack};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The library's file: its own frames aren't the program's.
@@ -18,6 +19,7 @@ const LIBRARY: &str = "libheapglass";
 pub struct Ears {
     pub collector: Collector,
     processes: Vec<Process>,
+    images: Images,
     /// Where each process's modules begin among all.
     modules: HashMap<(usize, usize), u32>,
     module_count: u32,
@@ -81,6 +83,7 @@ impl Ears {
         Ears {
             collector: Collector::new(interval),
             processes: Vec::new(),
+            images: Images::default(),
             modules: HashMap::new(),
             module_count: 0,
             rings: HashMap::new(),
@@ -98,11 +101,16 @@ impl Ears {
         }
     }
 
+    /// A file that the program may have deleted before anybody hears of it.
+    pub fn keep(&self, path: &Path) {
+        self.images.keep(path);
+    }
+
     fn process(&mut self, pid: u32) -> usize {
         if let Some(index) = self.processes.iter().position(|process| process.pid == pid) {
             return index;
         }
-        let mut process = Process::new(pid);
+        let mut process = Process::with(pid, self.images.clone());
         process.look();
         self.processes.push(process);
         self.processes.len() - 1
@@ -169,6 +177,7 @@ impl Ears {
                 Place::In(module, address) => (Some(self.module(index, module)), address),
                 Place::Made(address) => (None, address),
                 Place::Nowhere(_) => (None, 0),
+                Place::Signal => (None, SIGNAL),
             };
             numbers.push(self.collector.frame(Frame { module, address, lines: Vec::new() }));
         }

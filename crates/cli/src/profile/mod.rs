@@ -9,6 +9,7 @@ pub mod scrape;
 
 use crate::failure::Failure;
 use crate::feed::Wishes;
+use crate::script;
 use crate::trace::{observe, observe_running};
 use ears::Ears;
 use heapglass_profile::export::{self, Form};
@@ -173,6 +174,9 @@ impl Profile {
             let words = line.split(|&byte| byte == 0).filter(|word| !word.is_empty());
             self.finish(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect(), ears)?;
             return Ok(ExitCode::SUCCESS);
+        }
+        if let Ok(start) = script::follow(words.clone()) {
+            ears.keep(&start.image);
         }
         let (ended, ears) = observe(words.clone(), wishes, None, ears)?;
         self.finish(words.iter().map(told).collect(), ears)?;

@@ -3,7 +3,6 @@
 
 use super::ears::Ears;
 use super::names;
-use crate::attach;
 use crate::failure::Failure;
 use crate::feed::{self, Feed, Thread, Wishes};
 use crate::trace::{Listener, Reading};
@@ -62,8 +61,7 @@ impl Scrape {
     fn begin(pid: u32) -> Result<Scrape, Failure> {
         let ears = Arc::new(Mutex::new(Ears::new(INTERVAL)));
         let wishes = Wishes { interval: INTERVAL, stack: STACK, lossy: true, ..Wishes::default() };
-        let reading = Reading::start(wishes, Shared(ears.clone()))?;
-        attach::tell(pid.cast_signed(), &reading.feed.item().to_string_lossy())?;
+        let reading = Reading::of_running(pid.cast_signed(), wishes, Shared(ears.clone()))?;
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words = line.split(|&byte| byte == 0).filter(|word| !word.is_empty());
         let words = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();

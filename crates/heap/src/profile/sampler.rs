@@ -153,6 +153,19 @@ impl Sampler {
     }
 }
 
+/// How likely a piece of this many bytes is a sample: `1 - exp(-bytes / interval)`.
+pub fn chance(bytes: u64, interval: u64) -> f64 {
+    let ratio = bytes as f64 / interval.max(1) as f64;
+    if interval <= 1 || ratio > 40.0 {
+        return 1.0;
+    }
+    // 1 - exp(-x) by its series for small x; and of 2x from that of x.
+    const HALVINGS: u32 = 10;
+    let x = ratio / f64::from(1 << HALVINGS);
+    let small = x * (1.0 - x / 2.0 * (1.0 - x / 3.0 * (1.0 - x / 4.0)));
+    (0..HALVINGS).fold(small, |chance, _| chance * (2.0 - chance))
+}
+
 /// `-mean * ln(u)`, where u is the random number as one between 0 and 1.
 fn exponential(random: u64, mean: u64) -> u64 {
     const BITS: u32 = 52;
@@ -179,6 +192,15 @@ mod tests {
             let right = -u.ln() * 1e9;
             assert!((exponential(random, 1_000_000_000) as f64 - right).abs() < 10.0 + right * 1e-6, "{random:x}");
         }
+    }
+
+    #[test]
+    fn the_chance_of_a_piece_is_what_its_length_says() {
+        for bytes in [16u64, 1000, 500_000, 1 << 20, 5 << 20, 1 << 40] {
+            let right = -(-(bytes as f64) / (512.0 * 1024.0)).exp_m1();
+            assert!((chance(bytes, 512 << 10) / right - 1.0).abs() < 1e-9, "{bytes}");
+        }
+        assert_eq!(chance(16, 1), 1.0);
     }
 
     #[test]

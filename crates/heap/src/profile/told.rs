@@ -5,13 +5,14 @@
 //! As in `tell`. The stack is copied as far as the kernel says that it can be read, page by page, upwards from where this thread
 //! works.
 
-use super::end;
+use super::end_reading;
 use crate::arch;
 use crate::probe::Call;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::tell;
 use crate::thread;
+use crate::usdt;
 use core::ptr;
 use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_event::ring::{Control, Phase, RECORDS, Ring};
@@ -38,6 +39,19 @@ pub fn begin(control: &'static Control) {
     CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
 }
 
+/// Does somebody read?
+pub fn is_read() -> bool {
+    control().is_some_and(|control| !control.is_deserted())
+}
+
+/// This reader is gone, or doesn't listen any more. Another may have come meanwhile.
+fn forget(reader: &Control) {
+    let reader = ptr::from_ref(reader).cast_mut();
+    if CONTROL.compare_exchange(reader, ptr::null_mut(), AcqRel, Relaxed).is_ok() {
+        end_reading();
+    }
+}
+
 fn control() -> Option<&'static Control> {
     // SAFETY: null, or mapped for ever.
     unsafe { CONTROL.load(Acquire).as_ref() }
@@ -50,8 +64,13 @@ pub fn after_fork() {
     if let Some(thread) = thread::existing() {
         thread.profile_ring = ptr::null();
     }
-    if control().is_none_or(|control| control.follows.load(Relaxed) == 0) {
-        end();
+    let Some(control) = control() else { return };
+    if control.follows.load(Relaxed) == 0 {
+        return forget(control);
+    }
+    if super::is_on() {
+        // It may end before the reader could ask the kernel.
+        introduce();
     }
 }
 
@@ -69,7 +88,7 @@ pub fn leave() {
 fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
     let Some(control) = control() else { return false };
     if control.is_deserted() {
-        end();
+        forget(control);
         return false;
     }
     let own = thread::existing();
@@ -111,7 +130,7 @@ fn write_to(ring: &Ring, control: &Control, records: u64, work: impl FnOnce(&Rin
         }
         if ring.room(false) < records && ring.room(true) < records && !tell::wait(ring, control, records) {
             if control.is_deserted() {
-                end();
+                forget(control);
             } else {
                 ring.dropped.fetch_add(1, Relaxed);
             }
@@ -189,6 +208,7 @@ fn readable(from: usize, most: usize) -> (usize, bool) {
 /// Tells that a pointer is no longer what it was.
 #[cold]
 pub fn gone(user: usize) {
+    usdt::freed(user);
     write(1, |ring| {
         let record = Record::new(Kind::Gone, Outcome::Done, 0, [user, 0, arch::cycles() as usize]);
         // SAFETY: the ring is this thread's and has room.

@@ -12,7 +12,6 @@ pub mod view;
 use super::http::{self, Answer, Door, Request};
 use super::serve::Serve;
 use super::{bins, chunk, launch, map, title};
-use crate::attach;
 use crate::failure::Failure;
 use crate::feed::{self, Wishes};
 use crate::trace::Reading;
@@ -302,18 +301,8 @@ impl Watched {
         }
         let pid = self.pid().cast_signed();
         self.heard.forget_births();
-        let began = Reading::start(Wishes::default(), Ear::new(self.heard.clone()))?;
-        match attach::tell(pid, &began.feed.item().to_string_lossy()) {
-            Ok(()) => {
-                *reading = Some(began);
-                Ok(())
-            }
-            Err(failure) => {
-                began.feed.stop();
-                began.end()?;
-                Err(failure)
-            }
-        }
+        *reading = Some(Reading::of_running(pid, Wishes::default(), Ear::new(self.heard.clone()))?);
+        Ok(())
     }
 
     fn stop_listening(&self) -> Result<(), Failure> {
