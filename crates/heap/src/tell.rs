@@ -20,6 +20,7 @@ use crate::profile;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread;
+use crate::usage;
 use core::ptr;
 use heapglass_event::record::{Record, SCHEMA};
 use heapglass_event::ring::{
@@ -110,7 +111,7 @@ pub fn begin_telling_by(file: i32) -> bool {
 /// Nobody listens any more: threads go back to their fast paths as they come by.
 fn end_telling() {
     ON.store(false, Relaxed);
-    if !kernel::counts_for_others() {
+    if !kernel::counts_for_others() && !usage::is_counted() {
         POLICY.observed.store(false, Relaxed);
     }
 }

@@ -27,6 +27,7 @@ use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use crate::tell;
+use crate::usage::Usage;
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr;
@@ -70,6 +71,8 @@ pub struct Thread {
     /// What it is about a profile, and where that is told.
     pub profiler: profile::Sampler,
     pub profile_ring: *const Ring,
+    /// What it does while that is counted.
+    pub usage: Option<Usage>,
     pub arena: &'static Arena,
     pub secure: secure::Local,
     /// The next unused record.
@@ -230,6 +233,7 @@ fn attach() -> Option<&'static mut Thread> {
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             profiler: profile::Sampler::NEW,
             profile_ring: ptr::null(),
+            usage: None,
             arena: arena::choose(),
             secure: secure::Local::new(key),
             next: ptr::null_mut(),

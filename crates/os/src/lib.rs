@@ -234,6 +234,11 @@ pub fn futex_wake_one(word: &AtomicU32) {
     let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, 1, 0, 0, 0]);
 }
 
+/// As `futex_wake_one`, for who sleeps by `futex_wait_shared`.
+pub fn futex_wake_shared(word: &AtomicU32) {
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, k::FUTEX_WAKE as usize, 1, 0, 0, 0]);
+}
+
 /// `sched_yield`.
 pub(crate) fn yield_now() {
     let _ = call(k::__NR_sched_yield, [0; 6]);

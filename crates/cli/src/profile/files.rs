@@ -1,10 +1,11 @@
 //! What is done with profiles that were kept: `show`, `diff`, `export` and `symbolize`.
 
-use super::{Look, Sort, failed, names, shown, write};
+use super::{Look, Sort, failed, shown, write};
 use crate::failure::Failure;
 use heapglass_profile::diff::diff;
 use heapglass_profile::export::{self, Form};
 use heapglass_profile::model::Profile;
+use heapglass_sampled::names;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! `heapglass leaks`: what a program had still allocated at its end, and what of that it couldn't get at any more, by call stack.
 
-use super::ears::Ears;
-use super::{bytes, failed, names};
+use super::{bytes, failed};
 use crate::failure::Failure;
 use crate::feed::Wishes;
 use crate::heap::launch;
@@ -11,6 +10,8 @@ use heapglass_inspect::reach::{self, Block, Reach, Registers};
 use heapglass_profile::model::{Entry, Profile, number};
 use heapglass_profile::suppress::Rules;
 use heapglass_profile::tree::calls;
+use heapglass_sampled::ears::Ears;
+use heapglass_sampled::names;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt::Write;

@@ -1,21 +1,21 @@
 //! `heapglass profile`: who allocates, by call stack, sampled; and what is done with profiles afterwards: `show`, `diff`, `export`,
 //! `symbolize`. `leaks` is told in its own file.
 
-mod ears;
 pub mod files;
 pub mod leaks;
-mod names;
 pub mod scrape;
 
 use crate::failure::Failure;
-use crate::feed::Wishes;
 use crate::script;
-use crate::trace::{observe, observe_running};
-use ears::Ears;
+use crate::feed::{Feed, Thread, Wishes};
+use crate::trace::{Listener, observe, observe_running};
+use heapglass_event::record::Record;
 use heapglass_profile::export::{self, Form};
 use heapglass_profile::model::{self, Which};
 use heapglass_profile::text::{self, View};
 use heapglass_profile::tree::From;
+use heapglass_sampled::ears::{Ears, Writer};
+use heapglass_sampled::names;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -125,6 +125,23 @@ impl Sort {
             Sort::Total => Which::Total,
             Sort::Temporary => Which::Temporary,
         }
+    }
+}
+
+impl Listener for Ears {
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
+        Ears::hear(self, ring, Writer { pid: thread.pid, tid: thread.tid }, records);
+    }
+
+    fn leave(&mut self, ring: usize) {
+        Ears::leave(self, ring);
+    }
+
+    fn pause(&mut self, feed: &Feed) -> bool {
+        let clock = feed.clock();
+        Ears::pause(self, clock.tick, clock.nanos_per_tick, feed.lost());
+        self.was_taken = feed.was_taken();
+        true
     }
 }
 

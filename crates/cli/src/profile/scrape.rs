@@ -1,17 +1,17 @@
 //! A profile that goes on while others ask for it again and again, as continuous profilers do: what `heapglass serve` gives as
 //! `/debug/pprof/heap`.
 
-use super::ears::Ears;
-use super::names;
 use crate::failure::Failure;
 use crate::feed::{self, Feed, Thread, Wishes};
 use crate::trace::{Listener, Reading};
 use heapglass_event::record::Record;
 use heapglass_profile::export::pprof;
 use heapglass_profile::model::Line;
+use heapglass_sampled::ears::Ears;
+use heapglass_sampled::names;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes between two samples, and of stack with each.
 const INTERVAL: u64 = 512 << 10;
@@ -42,17 +42,23 @@ pub fn pprof(pid: u32) -> Result<Vec<u8>, Failure> {
 
 struct Shared(Arc<Mutex<Ears>>);
 
+impl Shared {
+    fn ears(&self) -> MutexGuard<'_, Ears> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Listener for Shared {
     fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).hear(ring, thread, records);
+        Listener::hear(&mut *self.ears(), ring, thread, records);
     }
 
     fn leave(&mut self, ring: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).leave(ring);
+        Listener::leave(&mut *self.ears(), ring);
     }
 
     fn pause(&mut self, feed: &Feed) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pause(feed)
+        Listener::pause(&mut *self.ears(), feed)
     }
 }
 

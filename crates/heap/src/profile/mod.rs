@@ -82,6 +82,30 @@ fn end_reading() {
     if IS_TRACED.load(Relaxed) { turn_to(TRACED_INTERVAL) } else { end() }
 }
 
+/// Nobody is to read what is told in this file any more.
+pub fn end_of(control: &'static Control) {
+    told::forget(control);
+}
+
+/// The clock of what is told.
+pub fn clock() -> u64 {
+    arch::cycles()
+}
+
+/// The calling thread is in no profile, or is again. Returns what held before.
+pub fn leave_out(is_out: bool) -> bool {
+    let Some(thread) = thread::current() else { return false };
+    let was_out = core::mem::replace(&mut thread.profiler.is_left_out, is_out);
+    if was_out != is_out {
+        // What the cache holds had its chance, or had none.
+        thread.flush_and_forget();
+        thread.profiler.turn = TURN.load(Relaxed).wrapping_sub(1);
+        thread.follow_profile();
+        thread::settings_changed();
+    }
+    was_out
+}
+
 /// Ends it: chunks that have an eye on them lose it as they come by.
 fn end() {
     let turn = TURN.load(Relaxed);
@@ -260,13 +284,14 @@ impl Thread {
         let interval = INTERVAL.load(Relaxed);
         let mode = match turn & 1 {
             0 => Mode::Off,
+            _ if self.profiler.is_left_out => Mode::Off,
             _ if interval < MARKS_FROM || POLICY.is_exact() => Mode::Exact,
             _ => Mode::Marks,
         };
         self.profiler.begin(turn, mode, interval);
         self.sampler.look_closely(mode == Mode::Marks);
         self.cache.head.limit = self.limit();
-        if mode != Mode::Off {
+        if turn & 1 != 0 {
             told::introduce();
         }
     }

@@ -34,6 +34,8 @@ pub struct Sampler {
     random: u64,
     /// The thread's stack, as far as it was found to be in one piece with its upper end.
     pub stack: (usize, usize),
+    /// The thread is in no profile: it reads one.
+    pub is_left_out: bool,
     /// What came out of the cache by the slow path, if anything did: was it marked?
     pub popped: Option<bool>,
 }
@@ -51,6 +53,7 @@ impl Sampler {
         is_candidate: false,
         random: 0,
         stack: (0, 0),
+        is_left_out: false,
         popped: None,
     };
 
@@ -62,7 +65,7 @@ impl Sampler {
     pub fn begin(&mut self, turn: u32, mode: Mode, interval: u64) {
         let here = &raw const *self as u64;
         let seed = SECRET.load(Relaxed).rotate_left(23) ^ here ^ u64::from(turn) << 48 ^ crate::arch::cycles();
-        *self = Sampler { turn, mode, interval, ..Sampler::NEW };
+        *self = Sampler { turn, mode, interval, is_left_out: self.is_left_out, ..Sampler::NEW };
         self.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         self.next();
         self.bytes = self.draw();

@@ -45,7 +45,7 @@ pub fn is_read() -> bool {
 }
 
 /// This reader is gone, or doesn't listen any more. Another may have come meanwhile.
-fn forget(reader: &Control) {
+pub fn forget(reader: &Control) {
     let reader = ptr::from_ref(reader).cast_mut();
     if CONTROL.compare_exchange(reader, ptr::null_mut(), AcqRel, Relaxed).is_ok() {
         end_reading();
@@ -93,6 +93,8 @@ fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
     }
     let own = thread::existing();
     let shares = own.is_none();
+    // Who reads would wait for itself.
+    let may_wait = own.as_ref().is_none_or(|thread| !thread.profiler.is_left_out);
     if shares && !SHARING.lock(thread::owner()) {
         return false;
     }
@@ -111,7 +113,7 @@ fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
         }
     };
     // SAFETY: null, or a ring of the mapping, and this thread's.
-    let done = unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, work));
+    let done = unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, may_wait, work));
     if place.is_null() {
         control.unheard.fetch_add(1, Relaxed);
     }
@@ -121,14 +123,15 @@ fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
     done
 }
 
-fn write_to(ring: &Ring, control: &Control, records: u64, work: impl FnOnce(&Ring)) -> bool {
+fn write_to(ring: &Ring, control: &Control, records: u64, may_wait: bool, work: impl FnOnce(&Ring)) -> bool {
     // SAFETY: the ring is this thread's.
     unsafe {
         // A handler of signals on top of a sample: what is under way must not be torn.
         if ring.phase() != Phase::Outside {
             return false;
         }
-        if ring.room(false) < records && ring.room(true) < records && !tell::wait(ring, control, records) {
+        let has_room = ring.room(false) >= records || ring.room(true) >= records;
+        if !has_room && !(may_wait && tell::wait(ring, control, records)) {
             if control.is_deserted() {
                 forget(control);
             } else {

@@ -1,8 +1,6 @@
 //! What a profiled program tells, as it comes out of the rings: samples are unwound at once, while the program's mappings are what they
 //! were, and put in the order of the clock.
 
-use crate::feed::{Feed, Thread};
-use crate::trace::Listener;
 use heapglass_event::record::{Kind, NO_ARENA, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_profile::collect::{Collector, Key};
 use heapglass_profile::model::{CUT, Frame, Profile, SIGNAL};
@@ -37,6 +35,13 @@ pub struct Ears {
     known_modules: usize,
     pub samples: u64,
     pub was_taken: bool,
+}
+
+/// Who writes to a ring, by the kernel's numbers.
+#[derive(Clone, Copy)]
+pub struct Writer {
+    pub pid: u32,
+    pub tid: u32,
 }
 
 /// More of them aren't kept.
@@ -116,7 +121,7 @@ impl Ears {
         self.processes.len() - 1
     }
 
-    fn take(&mut self, thread: Thread, head: Record, body: &[Record], maps: &mut Vec<u8>) {
+    fn take(&mut self, thread: Writer, head: Record, body: &[Record], maps: &mut Vec<u8>) {
         let words = |records: &[Record]| -> Vec<u8> {
             records.iter().flat_map(Record::words).flat_map(u64::to_le_bytes).collect()
         };
@@ -254,8 +259,10 @@ impl Ears {
     }
 }
 
-impl Listener for Ears {
-    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
+/// What is heard, by whoever reads the rings.
+impl Ears {
+    /// What was written to a ring since the last time.
+    pub fn hear(&mut self, ring: usize, thread: Writer, records: &[Record]) {
         let mut voice = self.rings.remove(&ring).unwrap_or_default();
         for &record in records {
             let head = match voice.head {
@@ -281,21 +288,20 @@ impl Listener for Ears {
         self.rings.insert(ring, voice);
     }
 
-    fn leave(&mut self, ring: usize) {
+    /// A ring is another's from here on.
+    pub fn leave(&mut self, ring: usize) {
         self.rings.remove(&ring);
     }
 
-    fn pause(&mut self, feed: &Feed) -> bool {
-        let clock = feed.clock();
+    /// All rings were read. The clock of the records, and what nobody will hear of.
+    pub fn pause(&mut self, tick: u64, nanos_per_tick: f64, lost: u64) {
         if self.first_tick == 0 {
-            self.first_tick = clock.tick;
+            self.first_tick = tick;
         }
-        self.nanos_per_tick = clock.nanos_per_tick;
-        self.dropped = feed.lost();
-        self.was_taken = feed.was_taken();
+        self.nanos_per_tick = nanos_per_tick;
+        self.dropped = lost;
         // All that was told before the last pause has been read since.
-        let horizon = std::mem::replace(&mut self.horizon, clock.tick);
+        let horizon = std::mem::replace(&mut self.horizon, tick);
         self.settle(horizon);
-        true
     }
 }
