@@ -86,10 +86,10 @@ __attribute__((noinline)) static void raises(void) {
     raise(SIGUSR1); /* raises */
 }
 
-static void signals(void) {
+static void signals(int on_other) {
     static char room[64 * 1024];
     stack_t other = {.ss_sp = room, .ss_size = sizeof room};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = on_other ? SA_ONSTACK : 0};
     if (sigaltstack(&other, NULL) != 0 || sigaction(SIGUSR1, &action, NULL) != 0)
         exit(2);
     raises();
@@ -137,7 +137,7 @@ int main(int argc, char **argv) {
     else if (strcmp(what, "forks") == 0)
         forks();
     else if (strcmp(what, "signals") == 0)
-        signals();
+        signals(argc == 2);
     else if (strcmp(what, "threads") == 0)
         threads();
     else if (strcmp(what, "serves") == 0) {

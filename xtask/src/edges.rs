@@ -14,10 +14,7 @@ const WHOLE: [(&str, &[&str]); 8] = [
     ("heapglass-heap", &["heapglass-os", "heapglass-event"]),
     ("heapglass-malloc", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
     // Those that know stacks only with its feature `profile`: see `OPTIONAL`.
-    (
-        "heapglass",
-        &["heapglass-heap", "heapglass-os", "heapglass-event", "heapglass-profile", "heapglass-sampled"],
-    ),
+    ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event", "heapglass-profile", "heapglass-sampled"]),
     // They must run on whatever is preloaded, or stand in for it, without anything of ours in them.
     ("heapglass-workloads", &["hdrhistogram"]),
     ("heapglass-smallest", &[]),

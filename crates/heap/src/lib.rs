@@ -100,8 +100,8 @@ pub mod thread;
 #[cfg(not(loom))]
 pub mod top;
 #[cfg(not(loom))]
+pub mod trim;
+#[cfg(not(loom))]
 pub mod usage;
 #[cfg(not(loom))]
 pub mod usdt;
-#[cfg(not(loom))]
-pub mod trim;

@@ -8,8 +8,8 @@ use crate::kernel;
 use crate::policy::POLICY;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::tell;
-use crate::usage;
 pub use crate::tell::Told;
+use crate::usage;
 use heapglass_event::record::Record;
 pub use heapglass_event::record::{Call, Kernel, Kind, Outcome};
 

@@ -5,6 +5,9 @@
 //!   tracers raise from outside. Slow calls look at them; a profile is taken while somebody listens.
 //! - `libc`: what glibc's malloc tells under the same names, with the same arguments: the break and heaps that move, arenas, settings.
 //!
+//! Each stands in a function of its own, which something calls wherever the heap is linked to: the note of one that the linker left out
+//! would lead nowhere. So `memory_mallopt` stands in mallopt itself.
+//!
 //! The form of the notes is that of SystemTap's `sys/sdt.h`, version 3.
 //!
 //! # Safety
@@ -26,6 +29,8 @@ pub fn is_heard() -> bool {
 }
 
 /// One probe: provider, name, the counter of its listeners (or 0), arguments.
+#[doc(hidden)]
+#[macro_export]
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 macro_rules! mark {
     ($provider:literal, $name:literal, $counter:literal $(= $static:path)?, $places:literal, $($argument:expr),+) => {{
@@ -62,6 +67,8 @@ macro_rules! mark {
     }};
 }
 
+#[doc(hidden)]
+#[macro_export]
 #[cfg(any(not(target_arch = "x86_64"), miri))]
 macro_rules! mark {
     ($provider:literal, $name:literal, $counter:literal $(= $static:path)?, $places:literal, $($argument:expr),+) => {{
@@ -86,7 +93,7 @@ pub fn freed(user: usize) {
 macro_rules! event {
     ($(#[$note:meta])* $function:ident, $name:literal) => {
         $(#[$note])*
-        #[inline]
+        #[inline(never)]
         pub fn $function(first: usize, second: usize) {
             mark!("libc", $name, "0", "8@{0} 8@{1}", first, second);
         }
@@ -96,7 +103,7 @@ macro_rules! event {
 /// A probe of glibc's for a setting: its new value, the old one, and whether the thresholds were dynamic.
 macro_rules! setting {
     ($function:ident, $name:literal) => {
-        #[inline]
+        #[inline(never)]
         pub fn $function(new: usize, old: usize, dynamic: bool) {
             mark!("libc", $name, "0", "8@{0} 8@{1} 8@{2}", new, old, usize::from(dynamic));
         }
@@ -130,10 +137,6 @@ event!(
     /// An arena had no memory for so many bytes; its record. Another is asked.
     arena_retry, "memory_arena_retry"
 );
-event!(
-    /// mallopt was called: which setting, what value.
-    mallopt, "memory_mallopt"
-);
 event!(mallopt_mxfast, "memory_mallopt_mxfast");
 event!(mallopt_perturb, "memory_mallopt_perturb");
 event!(mallopt_arena_max, "memory_mallopt_arena_max");
@@ -151,13 +154,13 @@ setting!(mallopt_mmap_threshold, "memory_mallopt_mmap_threshold");
 setting!(mallopt_mmap_max, "memory_mallopt_mmap_max");
 
 /// An allocation goes to another arena than its thread's: bytes.
-#[inline]
+#[inline(never)]
 pub fn malloc_retry(bytes: usize) {
     mark!("libc", "memory_malloc_retry", "0", "8@{0}", bytes);
 }
 
 /// A thread takes an arena whose threads have ended: its record.
-#[inline]
+#[inline(never)]
 pub fn arena_reuse_free_list(arena: usize) {
     mark!("libc", "memory_arena_reuse_free_list", "0", "8@{0}", arena);
 }

@@ -74,7 +74,8 @@ fn without_a_start_the_first_call_begins_it_and_a_stop_ends_it() {
     let _alone = alone();
     profile::stop();
     assert!(!profile::pprof().is_empty());
-    let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| (0..200).map(|_| holds_much().len()).sum::<usize>())).collect();
+    let threads: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(|| (0..200).map(|_| holds_much().len()).sum::<usize>())).collect();
     assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 12_800));
     let mut plain = Vec::new();
     GzDecoder::new(&*profile::pprof()).read_to_end(&mut plain).unwrap();

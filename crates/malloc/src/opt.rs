@@ -2,7 +2,7 @@
 
 use core::ffi::c_int;
 use heapglass_heap::policy::POLICY;
-use heapglass_heap::{arena, line::Line, size, stats, thread, trim, usdt};
+use heapglass_heap::{arena, line::Line, size, stats, thread, trim};
 
 const M_MXFAST: c_int = 1;
 const M_TRIM_THRESHOLD: c_int = -1;
@@ -19,7 +19,7 @@ pub extern "C" fn mallopt(option: c_int, value: c_int) -> c_int {
     thread::ensure_set_up();
     // glibc takes these as unsigned: -1 is the largest.
     let bytes = value as isize as usize;
-    usdt::mallopt(option as isize as usize, bytes);
+    heapglass_heap::mark!("libc", "memory_mallopt", "0", "8@{0} 8@{1}", option as isize as usize, bytes);
     let taken = match option {
         M_MXFAST => POLICY.set_fast_max(bytes),
         M_TRIM_THRESHOLD => {

@@ -18,6 +18,8 @@ pub struct Ears {
     pub collector: Collector,
     processes: Vec<Process>,
     images: Images,
+    /// What processes call themselves that have another number here: in a container they count from 1.
+    aliases: HashMap<u32, u32>,
     /// Where each process's modules begin among all.
     modules: HashMap<(usize, usize), u32>,
     module_count: u32,
@@ -89,6 +91,7 @@ impl Ears {
             collector: Collector::new(interval),
             processes: Vec::new(),
             images: Images::default(),
+            aliases: HashMap::new(),
             modules: HashMap::new(),
             module_count: 0,
             rings: HashMap::new(),
@@ -111,7 +114,16 @@ impl Ears {
         self.images.keep(path);
     }
 
+    /// This process, by its number here, is to be heard, whatever number it has where it is.
+    pub fn expect(&mut self, pid: u32) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let own = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
+        self.aliases.extend(own.map(|own| (own, pid)));
+    }
+
     fn process(&mut self, pid: u32) -> usize {
+        let pid = self.aliases.get(&pid).copied().unwrap_or(pid);
         if let Some(index) = self.processes.iter().position(|process| process.pid == pid) {
             return index;
         }

@@ -6,6 +6,7 @@ use crate::feed::Wishes;
 use crate::heap::launch;
 use crate::trace::Reading;
 use heapglass_inspect::Target;
+use heapglass_inspect::core::Core;
 use heapglass_inspect::reach::{self, Block, Reach, Registers};
 use heapglass_profile::model::{Entry, Profile, number};
 use heapglass_profile::suppress::Rules;
@@ -145,8 +146,9 @@ impl Leaks {
                 (target, registers)
             }
             (_, Some(path)) => {
-                let target = Target::core(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
-                (target, Vec::new())
+                let failed = |e| Failure::ours(format!("{}: {e}", path.display()));
+                let registers = Core::open(path).map_err(failed)?.registers().to_vec();
+                (Target::core(path).map_err(failed)?, registers)
             }
             _ => return Err(Failure::ours("there is nothing to look at")),
         };

@@ -6,8 +6,8 @@ pub mod leaks;
 pub mod scrape;
 
 use crate::failure::Failure;
-use crate::script;
 use crate::feed::{Feed, Thread, Wishes};
+use crate::script;
 use crate::trace::{Listener, observe, observe_running};
 use heapglass_event::record::Record;
 use heapglass_profile::export::{self, Form};
@@ -181,11 +181,12 @@ impl Profile {
             stack: self.stack,
             ..Wishes::default()
         };
-        let ears = Ears::new(self.interval);
+        let mut ears = Ears::new(self.interval);
         let words = std::mem::take(&mut self.words);
         let told = |word: &OsString| word.to_string_lossy().into_owned();
         if let Some(pid) = self.pid {
             let limit = self.duration.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+            ears.expect(pid.cast_unsigned());
             let (_, ears) = observe_running(pid, wishes, limit, ears)?;
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words = line.split(|&byte| byte == 0).filter(|word| !word.is_empty());
