@@ -127,8 +127,7 @@ impl Policy {
             return false;
         }
         let size = if request == 0 { 0 } else { (request + OVERHEAD) & !(ALIGN - 1) };
-        let old = self.fast_max.swap(size.min(FAST_MAX), Relaxed);
-        usdt::mallopt_mxfast(request, old);
+        self.fast_max.store(size.min(FAST_MAX), Relaxed);
         true
     }
 

@@ -6,7 +6,7 @@
 //! - `libc`: what glibc's malloc tells under the same names, with the same arguments: the break and heaps that move, arenas, settings.
 //!
 //! Each stands in a function of its own, which something calls wherever the heap is linked to: the note of one that the linker left out
-//! would lead nowhere. So `memory_mallopt` stands in mallopt itself.
+//! would lead nowhere. So those of mallopt alone stand there.
 //!
 //! The form of the notes is that of SystemTap's `sys/sdt.h`, version 3.
 //!
@@ -137,7 +137,6 @@ event!(
     /// An arena had no memory for so many bytes; its record. Another is asked.
     arena_retry, "memory_arena_retry"
 );
-event!(mallopt_mxfast, "memory_mallopt_mxfast");
 event!(mallopt_perturb, "memory_mallopt_perturb");
 event!(mallopt_arena_max, "memory_mallopt_arena_max");
 event!(

@@ -58,6 +58,11 @@ fn tree(profile: &Profile) -> (Vec<Node>, Vec<usize>) {
     let mut ends = Vec::new();
     for entry in &profile.entries {
         let mut at = 0;
+        if entry.in_use <= 0.0 {
+            // Nothing of it is on the map, either.
+            ends.push(at);
+            continue;
+        }
         let add = |at: usize, nodes: &mut Vec<Node>| {
             if let Some(node) = nodes.get_mut(at) {
                 node.bytes += entry.in_use * entry.bytes as f64;
@@ -93,6 +98,7 @@ mod tests {
         profile.stacks = vec![vec![2, 1, 0], vec![2, 0]];
         let entry = |stack, bytes| Entry { stack, bytes, in_use: 2.0, ..Entry::default() };
         profile.entries = vec![entry(0, 10), entry(1, 5), entry(0, 1)];
+        profile.entries.push(Entry { stack: 1, bytes: 9, ..Entry::default() });
         let (nodes, ends) = tree(&profile);
         let told: Vec<_> = nodes.iter().map(|n| (n.parent, n.name.as_str(), n.bytes, n.count)).collect();
         let expected = [
@@ -102,6 +108,6 @@ mod tests {
             (2, "make a.c:7", 22.0, 4.0),
             (1, "make a.c:7", 10.0, 2.0),
         ];
-        assert_eq!((told.as_slice(), ends.as_slice()), (&expected[..], &[3, 4, 3][..]));
+        assert_eq!((told.as_slice(), ends.as_slice()), (&expected[..], &[3, 4, 3, 0][..]));
     }
 }
