@@ -131,7 +131,8 @@ fn write_to(ring: &Ring, control: &Control, records: u64, may_wait: bool, work: 
             return false;
         }
         let has_room = ring.room(false) >= records || ring.room(true) >= records;
-        if !has_room && !(may_wait && tell::wait(ring, control, records)) {
+        let has_room = has_room || may_wait && tell::wait(ring, control, records);
+        if !has_room {
             if control.is_deserted() {
                 forget(control);
             } else {
