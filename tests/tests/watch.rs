@@ -478,9 +478,10 @@ fn a_flame_graph_is_searched_and_a_frame_shows_its_chunks_on_the_map() {
     browser.wait_for(&format!("document.querySelector('#flame-again').click() || {find} !== undefined"));
     let root = browser.text("#flame button");
     assert_eq!(root, "all");
-    browser.value("(() => { const input = document.querySelector('#flame-search'); input.value = 'SERVE '; input.dispatchEvent(new Event('input')); })()");
+    browser.value("(() => { const input = document.querySelector('#flame-search'); input.value = 'Serve serves'; input.dispatchEvent(new Event('input')); })()");
     let said = browser.text("#flame-said");
-    assert!(said.starts_with("1 frame found, with ") && said.contains("% of "), "{said}");
+    // Of one below another, only the outer counts.
+    assert!(said.contains(" found, with ") && said.contains(", 100.0% of "), "{said}");
     let found = browser.value("[...document.querySelectorAll('#flame button[data-found]')].map(one => one.innerText)");
     assert!(
         found.as_array().unwrap().iter().all(|name| name.as_str().unwrap().starts_with("serve serves.c:")),

@@ -329,7 +329,6 @@ impl Thread {
         if is_near {
             self.sample_is_near(until_look);
         }
-        profile::look_for_tracers();
         let epoch = decay::tick();
         if self.epoch != epoch {
             // What it holds and doesn't need would pin the pages around: its arena has it from here on, and lends it again.
@@ -366,6 +365,7 @@ impl Thread {
     /// One more allocation came by the slow path: it was waited for, if any was.
     #[inline]
     pub fn count_allocation(&mut self) {
+        profile::look_for_tracers();
         self.cache.head.limit = self.limit();
         self.sampler.pass(1);
     }

@@ -22,10 +22,20 @@ static ALLOC_LISTENERS: AtomicU16 = AtomicU16::new(0);
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".probes"))]
 static FREE_LISTENERS: AtomicU16 = AtomicU16::new(0);
 
-/// Does somebody listen to allocations?
+/// What `ALLOC_LISTENERS` was when it was last looked at.
+static SEEN: AtomicU16 = AtomicU16::new(0);
+
+/// Have listeners come or gone since it was last asked?
 #[inline(always)]
+pub fn has_changed() -> bool {
+    ALLOC_LISTENERS.load(Relaxed) != SEEN.load(Relaxed)
+}
+
+/// Does somebody listen to allocations?
 pub fn is_heard() -> bool {
-    ALLOC_LISTENERS.load(Relaxed) != 0
+    let listeners = ALLOC_LISTENERS.load(Relaxed);
+    SEEN.store(listeners, Relaxed);
+    listeners != 0
 }
 
 /// One probe: provider, name, the counter of its listeners (or 0), arguments.

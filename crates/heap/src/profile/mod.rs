@@ -118,7 +118,7 @@ fn end() {
 /// A slow call came by: have tracers come or gone?
 #[inline]
 pub fn look_for_tracers() {
-    if usdt::is_heard() != IS_TRACED.load(Relaxed) {
+    if usdt::has_changed() {
         follow_tracers();
     }
 }
