@@ -1,12 +1,15 @@
 //! What a profile at the usual interval costs: programs under `heapglass run` and under `heapglass profile`, in turn. Each tells its own
-//! processor time, so what unwinds and names isn't in it: that is another process.
+//! processor time, so what unwinds and names isn't in it: that is another process. Where a machine is busy, times of a few hundredths more
+//! can't be told from none; instructions can, so valgrind's callgrind counts those, too. They leave out what caches and the kernel take.
 
 use super::runs::{build, cell, spread, table, words};
 use crate::root;
 use heapglass_bench::plan::order;
 use std::process::Command;
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
+/// What callgrind runs: the difference of two amounts of work, without start and end, as parts of that of the times.
+const COUNTED: [f64; 2] = [0.1, 0.3];
 
 /// Workloads, and how much of their usual work takes some tenths of a second.
 const WORK: [(&str, &str); 19] = [
@@ -69,6 +72,23 @@ fn cpu(how: &[&str], name: &str, command: &[String]) -> Result<f64, String> {
     value.ok_or_else(|| format!("{name} {how:?}: {} {complaint}", whole.status))
 }
 
+/// Instructions that a workload executes for the difference of two amounts of work.
+fn instructions(how: &str, name: &str, workloads: &str, scale: f64) -> Result<f64, String> {
+    let counted = |part: f64| {
+        let mut heapglass = Command::new(root().join("target/release/heapglass"));
+        // Decay goes by the clock, and samples by chance: neither is what is asked here.
+        heapglass.current_dir(root()).env("HEAPGLASS", "decay:-1,guard:0").arg(how);
+        heapglass.args(["-f", "--", "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        heapglass.args([workloads, name, "--scale", &format!("{}", scale * part)]);
+        let whole = heapglass.output().map_err(|e| format!("heapglass: {e}"))?;
+        let said = String::from_utf8_lossy(&whole.stderr).into_owned();
+        let line = said.lines().find_map(|line| line.split_once("Collected : "));
+        let value = line.and_then(|(_, count)| count.trim().parse::<f64>().ok());
+        value.ok_or_else(|| format!("{name} under callgrind: {} {said}", whole.status))
+    };
+    Ok(counted(COUNTED[1])? - counted(COUNTED[0])?)
+}
+
 pub fn section() -> Result<String, String> {
     build()?;
     let workloads = root().join("target/release/heapglass-workloads").to_string_lossy().into_owned();
@@ -85,7 +105,7 @@ pub fn section() -> Result<String, String> {
     }
     let hows: [&[&str]; 2] = [&["profile", "--quiet"], &["run"]];
     let mut rows = Vec::new();
-    let mut logs = Vec::new();
+    let mut logs: [Vec<f64>; 3] = Default::default();
     for (name, command) in &all {
         let mut values = [Vec::new(), Vec::new()];
         for round in 0..ROUNDS {
@@ -98,16 +118,31 @@ pub fn section() -> Result<String, String> {
         let ratios = spread(&percents)?;
         let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
         let fastest = 100.0 * least(with) / least(without);
-        logs.push((ratios.median.ln(), fastest.ln()));
-        rows.push(vec![(*name).to_owned(), format!("{:.2}", least(without)), cell(&ratios), format!("{fastest:.1}")]);
+        logs[0].push(ratios.median.ln());
+        logs[1].push(fastest.ln());
+        let mut counted = String::new();
+        if let Some((_, scale)) = WORK.iter().find(|(workload, _)| workload == name) {
+            let scale = scale.parse().map_err(|e| format!("{scale}: {e}"))?;
+            let count = |how| instructions(how, name, &workloads, scale);
+            let ratio = 100.0 * count("profile")? / count("run")?;
+            logs[2].push(ratio.ln());
+            counted = format!("{ratio:.1}");
+        }
+        rows.push(vec![
+            (*name).to_owned(),
+            format!("{:.2}", least(without)),
+            cell(&ratios),
+            format!("{fastest:.1}"),
+            counted,
+        ]);
     }
-    let mean = |of: fn(&(f64, f64)) -> f64| (logs.iter().map(of).sum::<f64>() / logs.len() as f64).exp();
-    let means = [mean(|log| log.0), mean(|log| log.1)].map(|mean| format!("{mean:.1}"));
+    let means = logs.iter().map(|logs| format!("{:.1}", (logs.iter().sum::<f64>() / logs.len() as f64).exp()));
     rows.push(["geometric mean".to_owned(), String::new()].into_iter().chain(means).collect());
-    let head = words(["", "seconds without", "profiled, % of without", "fastest of each, %"]);
+    let head =
+        words(["", "seconds without", "profiled, % of without", "fastest of each, %", "instructions, % of without"]);
     Ok(format!(
         "## Profiles\n\nProcessor time of programs under `heapglass profile` against `heapglass run`: {ROUNDS} pairs of runs in turn, the \
-         median of their ratios with its spread, and the ratio of the fastest run of each.\n\n{}",
+         median of their ratios with its spread, and the ratio of the fastest run of each; and instructions, as callgrind counts them.\n\n{}",
         table(&head, &rows)
     ))
 }
