@@ -1,32 +1,26 @@
 //! Making a process that already runs on Heapglass tell what it does: it is stopped, made to call `heapglass_tell` of its own
 //! library, and let go as it was. The function makes a few system calls and changes nothing that the program could have been
-//! at work on, so it doesn't matter where the process was stopped.
-//!
-//! # Safety
-//! Registers and a piece of stack that is below everything in use are borrowed for one call. A call that the kernel was
-//! asked for and that the stop interrupted begins anew when the registers are back, as after any debugger's visit.
+//! at work on, so it doesn't matter where the process was stopped. When the reader has had enough, the process is visited once
+//! more, and what it had mapped goes.
 
 use crate::failure::Failure;
 #[cfg(target_arch = "x86_64")]
-use nix::errno::Errno;
-#[cfg(target_arch = "x86_64")]
-use nix::sys::ptrace::{self, Options};
-#[cfg(target_arch = "x86_64")]
-use nix::sys::signal::Signal;
-#[cfg(target_arch = "x86_64")]
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-#[cfg(target_arch = "x86_64")]
-use nix::unistd::Pid;
+use crate::visit;
 use object::{Object, ObjectSymbol};
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 /// The function that begins to tell.
 const FUNCTION: &str = "heapglass_tell";
-/// Bytes below the stack pointer that may be in use (the ABI's red zone), and some more.
-const BELOW: u64 = 1024;
+/// What it is asked for a file with.
+const NEW: &[u8] = b"new";
+/// What the file is called in a process's mappings.
+const MAPPING: &str = "heapglass-events";
+/// How often, and how long after one another, a process is asked to let go of it: a thread may be writing to it.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where `heapglass_tell` lies in a process.
 fn find(pid: i32) -> Result<u64, Failure> {
@@ -66,119 +60,45 @@ fn find(pid: i32) -> Result<u64, Failure> {
 /// that, or nothing where it could make none, and returns the item (`events:FILE`) of what it listens to.
 #[cfg(target_arch = "x86_64")]
 pub fn tell(pid: i32, begin: impl FnOnce(Option<OwnedFd>) -> Result<OsString, Failure>) -> Result<(), Failure> {
+    // What an earlier reader that was killed left behind.
+    leave(pid);
     let function = find(pid)?;
-    let mut visit = Visit::begin(pid)?;
     // From here on, whatever fails, the process goes on: letting go of it is the end of the attempt.
-    let done = (|| {
-        let number = visit.call(function, None)?;
-        let made = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{number}"));
-        let made = made.ok().filter(|_| number >= 0);
-        let is_theirs = made.is_some();
-        let item = begin(made.map(OwnedFd::from))?;
-        let item = item.to_string_lossy();
-        let file = item.strip_prefix("events:").unwrap_or(&item);
-        let file = if is_theirs { format!("fd:{number}") } else { file.to_owned() };
-        match visit.call(function, Some(&file))? {
-            0 => Ok(()),
-            _ => {
-                Err(Failure::ours(format!("process {pid} can't open {file}: it runs as another user, or in a sandbox")))
-            }
+    let mut thread = visit::Stopped::stop(pid, pid)?;
+    let number = thread.call(function, Some(NEW))?;
+    let made = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{number}"));
+    let made = made.ok().filter(|_| number >= 0);
+    let is_theirs = made.is_some();
+    let item = begin(made.map(OwnedFd::from))?;
+    let item = item.to_string_lossy();
+    let file = item.strip_prefix("events:").unwrap_or(&item);
+    let file = if is_theirs { format!("fd:{number}") } else { file.to_owned() };
+    match thread.call(function, Some(file.as_bytes()))? {
+        0 => Ok(()),
+        visit::TAKEN => Err(Failure::ours(format!("process {pid}: somebody else is told already what it does"))),
+        _ => Err(Failure::ours(format!("process {pid} can't open {file}: it runs as another user, or in a sandbox"))),
+    }
+}
+
+/// Lets a process forget the files that nobody reads any more. All its threads are stopped for that: none may be at it. Where that
+/// can't be had, the mapping stays, and harms nobody.
+#[cfg(target_arch = "x86_64")]
+pub fn leave(pid: i32) {
+    let has_any = || fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(MAPPING));
+    for _ in 0..TRIES {
+        if !has_any() {
+            return;
         }
-    })();
-    visit.end();
-    done
-}
-
-/// A process that is stopped, and is made to call functions of its own.
-#[cfg(target_arch = "x86_64")]
-struct Visit {
-    process: Pid,
-    before: nix::libc::user_regs_struct,
-    /// What came for it meanwhile.
-    kept_back: Option<Signal>,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Visit {
-    fn begin(pid: i32) -> Result<Visit, Failure> {
-        let process = Pid::from_raw(pid);
-        ptrace::seize(process, Options::empty()).map_err(|e| match e {
-            Errno::EPERM => Failure::ours(format!(
-                "process {pid}: it may not be attached to (it is somebody else's, is traced already, or \
-                 kernel.yama.ptrace_scope forbids it)"
-            )),
-            e => failed(process, "it can't be attached to", e),
-        })?;
-        let stopped = (|| {
-            ptrace::interrupt(process).map_err(|e| failed(process, "it can't be stopped", e))?;
-            while !matches!(next(process)?, WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)) {}
-            ptrace::getregs(process).map_err(|e| failed(process, "its registers", e))
-        })();
-        match stopped {
-            Ok(before) => Ok(Visit { process, before, kept_back: None }),
-            Err(e) => {
-                let _ = ptrace::detach(process, None);
-                Err(e)
-            }
+        let Ok(function) = find(pid) else { return };
+        let Ok(mut threads) = visit::stop_all(pid) else { return };
+        let Some(first) = threads.first_mut() else { return };
+        match first.call(function, None) {
+            Ok(visit::BUSY) => {}
+            _ => return,
         }
+        drop(threads);
+        std::thread::sleep(PAUSE);
     }
-
-    /// What a function returns that takes a string, or null.
-    fn call(&mut self, function: u64, text: Option<&str>) -> Result<i32, Failure> {
-        let (process, before) = (self.process, self.before);
-        let place = (before.rsp - BELOW) & !15;
-        let stack = place - 512;
-        let memory = fs::OpenOptions::new().write(true).open(format!("/proc/{process}/mem"));
-        let written = memory.and_then(|memory| {
-            let text = text.unwrap_or_default().as_bytes();
-            memory.write_all_at(&[text, &[0]].concat(), place)?;
-            // It returns to nowhere, which stops it.
-            memory.write_all_at(&[0; 8], stack - 8)
-        });
-        written.map_err(|e| Failure::ours(format!("process {process}: its memory: {e}")))?;
-        let mut call = before;
-        (call.rip, call.rdi, call.rsp, call.rax) = (function, text.map_or(0, |_| place), stack - 8, 0);
-        // No call of the kernel's is to begin anew in the middle of ours.
-        call.orig_rax = u64::MAX;
-        let set = |registers| ptrace::setregs(process, registers).map_err(|e| failed(process, "its registers", e));
-        set(call)?;
-        let result = loop {
-            ptrace::cont(process, None).map_err(|e| failed(process, "it doesn't go on", e))?;
-            match next(process)? {
-                WaitStatus::Stopped(_, Signal::SIGSEGV) => {
-                    let now = ptrace::getregs(process).map_err(|e| failed(process, "its registers", e))?;
-                    if now.rip == 0 {
-                        break now.rax as i32;
-                    }
-                    // A fault of the function's own would come again for ever.
-                    set(before)?;
-                    return Err(Failure::ours(format!("process {process}: the call in it failed")));
-                }
-                WaitStatus::Stopped(_, signal) => self.kept_back = Some(signal),
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
-                    return Err(Failure::ours(format!("process {process} ended")));
-                }
-                _ => {}
-            }
-        };
-        set(before)?;
-        Ok(result)
-    }
-
-    /// Lets it go on as it was. What came for it meanwhile is handed on.
-    fn end(self) {
-        let _ = ptrace::detach(self.process, self.kept_back);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn next(process: Pid) -> Result<WaitStatus, Failure> {
-    waitpid(process, Some(WaitPidFlag::__WALL)).map_err(|e| failed(process, "it can't be waited for", e))
-}
-
-#[cfg(target_arch = "x86_64")]
-fn failed(process: Pid, what: &str, e: Errno) -> Failure {
-    Failure::ours(format!("process {process}: {what}: {e}"))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -186,3 +106,6 @@ pub fn tell(pid: i32, _: impl FnOnce(Option<OwnedFd>) -> Result<OsString, Failur
     find(pid)?;
     Err(Failure::ours("attaching is written for x86-64 only"))
 }
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn leave(_: i32) {}

@@ -16,6 +16,7 @@ mod find;
 pub mod hand;
 mod heap;
 mod launch;
+mod output;
 mod play;
 mod profile;
 mod program;
@@ -29,6 +30,7 @@ mod stats;
 mod suite;
 mod supervise;
 mod trace;
+mod visit;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};

@@ -140,7 +140,7 @@ impl Listener for Ears {
     fn pause(&mut self, feed: &Feed) -> bool {
         let clock = feed.clock();
         Ears::pause(self, clock.tick, clock.nanos_per_tick, feed.lost());
-        self.was_taken = feed.was_taken();
+        self.was_taken = feed.first().is_some();
         true
     }
 }

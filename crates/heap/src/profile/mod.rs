@@ -44,7 +44,7 @@ use heapglass_event::record::NO_ARENA;
 use heapglass_event::ring::Control;
 use sampler::Mode;
 pub use sampler::Sampler;
-pub use told::{after_fork, at_process_end, leave};
+pub use told::{after_fork, at_process_end, is_read, is_shared, let_go, mapping};
 
 /// Odd while a profile is taken. Raised whenever that changes.
 static TURN: AtomicU32 = AtomicU32::new(0);
@@ -63,9 +63,15 @@ pub fn is_on() -> bool {
     TURN.load(Relaxed) & 1 != 0
 }
 
-/// Begins one, told in this file.
+/// Begins one, told in this memory.
 pub fn begin(control: &'static Control) {
     told::begin(control);
+    turn_to(control.interval.load(Relaxed).max(1));
+}
+
+/// As `begin`, in the file of a reader outside.
+pub fn begin_in_file(control: &'static Control) {
+    told::begin_in_file(control);
     turn_to(control.interval.load(Relaxed).max(1));
 }
 

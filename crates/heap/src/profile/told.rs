@@ -11,7 +11,7 @@ use crate::probe::Call;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::tell;
-use crate::thread;
+use crate::thread::{self, Thread};
 use crate::usdt;
 use core::ptr;
 use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
@@ -21,6 +21,9 @@ use heapglass_os as os;
 static CONTROL: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 /// Bytes of stack that a sample brings along, at most.
 static STACK: AtomicUsize = AtomicUsize::new(0);
+/// The newest file that a reader outside made; it stays mapped until `tell` takes it away. A reader in this process has memory of its
+/// own, which is nobody else's affair.
+static FILE: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 /// The ring of those who have none of their own, and the lock that its writer holds.
 static SHARED: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
 static SHARING: Lock = Lock::new();
@@ -53,8 +56,33 @@ pub fn forget(reader: &Control) {
 }
 
 fn control() -> Option<&'static Control> {
-    // SAFETY: null, or mapped for ever.
+    // SAFETY: null, or mapped for as long as the thread is at it, as `tell` has it.
     unsafe { CONTROL.load(Acquire).as_ref() }
+}
+
+/// From here on it is told in the file of a reader outside.
+pub fn begin_in_file(control: &'static Control) {
+    FILE.store(ptr::from_ref(control).cast_mut(), Release);
+    begin(control);
+}
+
+/// The file of a reader outside, who may be gone; null where there is none.
+pub fn mapping() -> *mut Control {
+    FILE.load(Acquire)
+}
+
+/// Is a thread without a record at it?
+pub fn is_shared() -> bool {
+    SHARING.is_locked()
+}
+
+/// That file is to be taken away. All other threads are stopped.
+pub fn let_go(file: &Control) {
+    forget(file);
+    FILE.store(ptr::null_mut(), Relaxed);
+    if tell::is_of(file, SHARED.load(Relaxed)) {
+        SHARED.store(ptr::null_mut(), Relaxed);
+    }
 }
 
 /// In a forked child: it has rings of its own, or is in no profile.
@@ -74,37 +102,39 @@ pub fn after_fork() {
     }
 }
 
-/// The calling thread ends: somebody else may have its ring.
-pub fn leave() {
-    if let Some(thread) = thread::existing() {
-        // SAFETY: null, or a ring of the mapping.
-        if let Some(ring) = unsafe { core::mem::replace(&mut thread.profile_ring, ptr::null()).as_ref() } {
-            ring.leave();
-        }
-    }
-}
-
 /// Writes to the calling thread's ring once there is room for so many records; `false` where nothing was written.
 fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
+    let own = thread::existing().map(ptr::from_mut);
+    match own {
+        Some(record) => tell::come(record),
+        None if !SHARING.lock(thread::owner()) => return false,
+        None => {}
+    }
+    let done = write_by(own, records, work);
+    match own {
+        Some(record) => tell::go(record),
+        None => SHARING.unlock(),
+    }
+    done
+}
+
+fn write_by(own: Option<*mut Thread>, records: u64, work: impl FnOnce(&Ring)) -> bool {
     let Some(control) = control() else { return false };
     if control.is_deserted() {
         forget(control);
         return false;
     }
-    let own = thread::existing();
-    let shares = own.is_none();
     // Who reads would wait for itself.
-    let may_wait = own.as_ref().is_none_or(|thread| !thread.profiler.is_left_out);
-    if shares && !SHARING.lock(thread::owner()) {
-        return false;
-    }
+    // SAFETY: the calling thread's own record.
+    let may_wait = own.is_none_or(|record| unsafe { !(*record).profiler.is_left_out });
     let place = match own {
-        Some(thread) => {
-            if !tell::is_of(control, thread.profile_ring) {
-                thread.profile_ring = tell::take_ring(control);
+        // SAFETY: the calling thread's own record.
+        Some(record) => unsafe {
+            if !tell::is_of(control, (*record).profile_ring) {
+                (*record).profile_ring = tell::take_ring(control);
             }
-            thread.profile_ring
-        }
+            (*record).profile_ring
+        },
         None => {
             if !tell::is_of(control, SHARED.load(Relaxed)) {
                 SHARED.store(tell::take_ring(control).cast_mut(), Relaxed);
@@ -112,15 +142,11 @@ fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
             SHARED.load(Relaxed)
         }
     };
-    // SAFETY: null, or a ring of the mapping, and this thread's.
-    let done = unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, may_wait, work));
     if place.is_null() {
         control.unheard.fetch_add(1, Relaxed);
     }
-    if shares {
-        SHARING.unlock();
-    }
-    done
+    // SAFETY: null, or a ring of the mapping, and this thread's.
+    unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, may_wait, work))
 }
 
 fn write_to(ring: &Ring, control: &Control, records: u64, may_wait: bool, work: impl FnOnce(&Ring)) -> bool {

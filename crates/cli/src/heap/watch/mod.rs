@@ -13,6 +13,7 @@ pub mod view;
 use super::http::{self, Answer, Door, Request};
 use super::serve::Serve;
 use super::{bins, chunk, launch, map, title};
+use crate::attach;
 use crate::failure::Failure;
 use crate::feed::{self, Wishes};
 use crate::profile::scrape::Scrape;
@@ -121,7 +122,13 @@ fn open_browser(door: &Door, no_open: bool) {
 
 /// The filters that a page asks for, in the words of `trace -e` with blanks between them.
 fn filters(request: &Request) -> Result<Vec<Filter>, String> {
-    request.all("e").flat_map(|all| all.split_whitespace().map(filter::parse).collect::<Vec<_>>()).collect()
+    let words: Vec<String> = request.all("e").collect();
+    let words = words.iter().flat_map(|all| all.split_whitespace());
+    let filters = words.map(filter::parse).collect::<Result<Vec<Filter>, String>>()?;
+    match filters.iter().any(Filter::needs_callers) {
+        true => Err("who called is known to `heapglass trace` only: stack~ belongs there".into()),
+        false => Ok(filters),
+    }
 }
 
 /// How long a step waits for the program's next call.
@@ -236,7 +243,8 @@ impl Watched {
 
     fn phase(&self) -> Phase {
         let mut phase = lock(&self.phase);
-        if *phase == Phase::Runs && self.pid() != 0 && !feed::lives(self.pid()) {
+        let pid = self.pid();
+        if *phase == Phase::Runs && pid != 0 && !(feed::lives(pid) && super::has_memory(pid)) {
             *phase = Phase::Ended;
         }
         *phase
@@ -291,7 +299,14 @@ impl Watched {
     fn chunk(&self, request: &Request) -> Result<Answer, Failure> {
         let at = request.asked("address").ok_or_else(|| Failure::ours("say which: ?address=ADDR"))?;
         let at = map::address(&at).map_err(Failure::ours)?;
-        chunk::told(&self.open()?, at, true).map(Answer::json)
+        let told = chunk::told(&self.open()?, at, true, None)?;
+        let Ok(mut all) = serde_json::from_str::<Value>(&told) else { return Ok(Answer::json(told)) };
+        // Whoever hears calls knows who asked for it, and how much.
+        let born = all["user"].as_u64().filter(|_| all["state"] == "in use");
+        if let Some(known) = born.and_then(|user| self.heard.born(user)) {
+            known.into_iter().for_each(|(key, value)| all[key] = value);
+        }
+        Ok(Answer::json(all.to_string()))
     }
 
     fn events(&self, request: &Request) -> Answer {
@@ -326,7 +341,11 @@ impl Watched {
     }
 
     fn stop_sampling(&self) -> Result<(), Failure> {
-        lock(&self.flame).take().map_or(Ok(()), Scrape::stop)
+        if let Some(scrape) = lock(&self.flame).take() {
+            scrape.stop()?;
+            attach::leave(self.pid().cast_signed());
+        }
+        Ok(())
     }
 
     /// Makes the process tell its calls.
@@ -351,6 +370,7 @@ impl Watched {
         if let Some(reading) = lock(&self.reading).take() {
             reading.feed.stop();
             reading.end()?;
+            attach::leave(self.pid().cast_signed());
         }
         Ok(())
     }
