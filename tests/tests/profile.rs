@@ -190,7 +190,7 @@ fn a_running_process_is_profiled_for_a_while_and_left_as_it_was() {
         let found = rows(&file);
         assert!(sum(&found, &stack_of, "total").0 > 0.0, "{interval}: {found:?}");
         assert!(sum(&found, &stack_of, "in_use").0 < 10_000.0, "{interval}: {found:?}");
-        // What it was told in is empty again, but for the page that says so.
+        // What it was told in is gone again.
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         assert!(!maps.contains("heapglass-events"), "{maps}");
     }

@@ -215,14 +215,14 @@ fn exit(entered: Entered) {
 }
 
 /// One more reason for the mapping to stay. By address: callers may be at work on the record.
-pub fn come(record: *mut Thread) {
+pub(crate) fn come(record: *mut Thread) {
     // SAFETY: the calling thread's own record.
     unsafe { (*record).visits += 1 };
     // What stops a thread finds its words as far as it had come.
     compiler_fence(SeqCst);
 }
 
-pub fn go(record: *mut Thread) {
+pub(crate) fn go(record: *mut Thread) {
     compiler_fence(SeqCst);
     // SAFETY: as in `come`, which was before.
     unsafe { (*record).visits = (*record).visits.wrapping_sub(1) };
