@@ -12,7 +12,8 @@ extern "C" {
 int heapglass_check(void);
 
 /* Begins to tell each step of each call of malloc's family in a file that a reader made. For `heapglass trace -p`, which makes a
- * running program call it. Returns 0, or -1 where the file isn't such a one. Safe in a signal handler. */
+ * running program call it. Returns 0, or -1 where the file isn't such a one. NULL makes an empty one and returns its number, and
+ * "fd:N" then is that one. Safe in a signal handler. */
 int heapglass_tell(const char *file);
 
 #ifdef __cplusplus

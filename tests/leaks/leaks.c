@@ -91,5 +91,16 @@ int main(int argc, char **argv) {
     if (argc > 1)
         library(argv[1]);
     wipe();
+    if (argc > 2) {
+        /* Nothing but a register leads to it while the process waits. */
+        register char *only __asm__("r12") = malloc(9000);
+        __asm__ volatile("" : "+r"(only));
+        static const char ready[] = "ready\n";
+        long done;
+        __asm__ volatile("syscall" : "=a"(done) : "a"(1), "D"(1), "S"(ready), "d"(sizeof ready - 1), "r"(only) : "rcx", "r11", "memory");
+        static char byte;
+        __asm__ volatile("syscall" : "=a"(done) : "a"(0), "D"(0), "S"(&byte), "d"(1), "r"(only) : "rcx", "r11", "memory");
+        __asm__ volatile("" : : "r"(only));
+    }
     return 0;
 }

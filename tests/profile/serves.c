@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define KEPT 2048
+
 static atomic_int over;
-static void *volatile kept[64];
+static void *volatile kept[KEPT];
 
 __attribute__((noinline)) static void *request(void) {
     return malloc(3000); /* request */
@@ -15,8 +17,8 @@ __attribute__((noinline)) static void *request(void) {
 static void *serve(void *unused) {
     (void)unused;
     for (int i = 0; !over; i++) {
-        free(kept[i % 64]);
-        kept[i % 64] = request(); /* serve */
+        free(kept[i % KEPT]);
+        kept[i % KEPT] = request(); /* serve */
         if (i % 64 == 0)
             usleep(1000);
     }

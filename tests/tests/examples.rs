@@ -1,7 +1,10 @@
 //! The examples do on Heapglass what their comments say.
 
+use heapglass_tests::built;
 use heapglass_tests::{DOORS, Door, Ran, compile, on_heapglass, root, run};
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 const SIGABRT: i32 = 6;
 
@@ -87,4 +90,48 @@ fn rust_vec_grows_without_moving_each_time() {
     assert_eq!(grown, 23, "{ran:#?}");
     // Below the mmap threshold there are a dozen growths, and nothing in between to block the way into the top.
     assert!(grown - moved >= 8, "{ran:#?}");
+}
+
+/// A plain GET; the head and the body's bytes.
+fn get(place: &str, path: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(place).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap(), body)
+}
+
+#[test]
+fn the_web_server_tells_who_holds_its_memory() {
+    let words = ["build", "--quiet", "--release", "--package", "rust-axum"];
+    run(Command::new(env!("CARGO")).current_dir(root()).args(words)).ok();
+    // Tracers find the heap's probes in the program itself. A note of what the linker left out would lead nowhere.
+    let notes = run(Command::new("readelf").arg("-n").arg(built("rust-axum"))).ok().out;
+    let places = notes.lines().filter_map(|line| line.trim().strip_prefix("Location: 0x")?.split(',').next());
+    let places: Vec<u64> = places.map(|place| u64::from_str_radix(place, 16).unwrap()).collect();
+    assert!(places.len() >= 15 && places.iter().all(|place| *place > 0x1000), "{places:x?}");
+    let mut server = Command::new(built("rust-axum")).arg("0").stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let place = line.trim_end().strip_prefix("http://").unwrap_or_else(|| panic!("{line}"));
+    assert!(place.starts_with("127.0.0.1:"), "{place}");
+    let plain = || {
+        let (head, body) = get(place, "/debug/pprof/heap");
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/octet-stream"), "{head}");
+        let mut gzip = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut to = gzip.stdin.take().unwrap();
+        std::thread::spawn(move || to.write_all(&body));
+        gzip.wait_with_output().unwrap().stdout
+    };
+    let has = |bytes: &[u8], name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    let before = plain();
+    assert!(has(&before, "inuse_space") && !has(&before, "rust_axum::pieces"));
+    // Forty times the interval.
+    get(place, "/remember?bytes=20000000");
+    let after = plain();
+    assert!(has(&after, "rust_axum::pieces") && has(&after, "main.rs"), "{}", String::from_utf8_lossy(&after));
+    let _ = server.kill();
+    let _ = server.wait();
 }

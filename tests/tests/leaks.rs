@@ -1,7 +1,8 @@
 //! `heapglass leaks` on programs with known leaks, beside what valgrind and LeakSanitizer say of the same programs.
 
 use heapglass_tests::cli::{Dir, heapglass};
-use heapglass_tests::{Door, compile, have, left_out, root, run};
+use heapglass_tests::held::Held;
+use heapglass_tests::{Door, compile, have, left_out, on_heapglass, root, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -82,6 +83,27 @@ fn rules_in_leak_sanitizers_syntax_leave_leaks_out() {
     let wrong = dir.file("wrong", b"race:x\n", 0o644);
     let ran = leaks(&["--suppressions", wrong.to_str().unwrap()], &program, &library);
     assert!(ran.code == Some(125) && ran.err.contains("line 1"), "{ran:?}");
+}
+
+#[test]
+fn a_stopped_process_and_its_core_tell_lost_from_live() {
+    if !have("gcore") {
+        return;
+    }
+    let dir = Dir::new("leaks");
+    let (program, library) = (compile(SOURCE, Door::Preload, &[]), library(&dir));
+    let held = Held::start(on_heapglass(program, Door::Preload).arg(library).arg("stays"));
+    let pid = held.pid().to_string();
+    run(Command::new("gcore").arg("-o").arg(dir.path().join("core")).arg(&pid)).ok();
+    let core = dir.path().join(format!("core.{pid}"));
+    for words in [["-p", &pid], ["--core", core.to_str().unwrap()]] {
+        let ran = run(heapglass().args(["leaks", "--fail-if", "lost"]).args(words));
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        // What was asked for isn't known of what ran before: bytes are the chunks' own.
+        let (chunks, with) = (figure(&ran.err, "lost ").1, figure(&ran.err, "lost with those").1);
+        assert_eq!((chunks, with), (LOST.1, BY_LOST.1), "{words:?}: {}", ran.err);
+    }
+    held.let_go();
 }
 
 #[test]

@@ -100,12 +100,14 @@ fn every_default_of_the_table_is_taken() {
 }
 
 #[test]
-fn the_lines_for_rust_are_those_of_the_example() {
-    let example = text("examples/rust-vec/src/main.rs");
+fn the_lines_for_rust_are_those_of_examples_that_are_compiled() {
+    // The documentation's are tests of the crate.
+    let documented = text("crates/heapglass/src/usage.rs").replace("/// ", "");
+    let examples = [text("examples/rust-vec/src/main.rs"), text("examples/rust-axum/src/main.rs"), documented];
     let blocks = blocks("rust");
     assert!(!blocks.is_empty());
     for block in blocks {
-        assert!(example.contains(&block), "{block}");
+        assert!(examples.iter().any(|example| example.contains(&block)), "{block}");
     }
 }
 

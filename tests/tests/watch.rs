@@ -478,3 +478,55 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     assert_eq!(browser.complaints, Vec::<String>::new());
     browser.screenshot("recording.png");
 }
+
+#[test]
+fn a_flame_graph_is_searched_and_a_frame_shows_its_chunks_on_the_map() {
+    if !have("chromium") {
+        return;
+    }
+    let program = compile("tests/profile/serves.c", Door::Preload, &[]);
+    let held = Held::start(&mut on_heapglass(&program, Door::Preload));
+    let watch = Watch::of(&held);
+    let mut browser = shown(&watch);
+    assert_eq!(browser.value("document.querySelectorAll('#flame button').length"), json!(0));
+    browser.click("#sample");
+    browser.wait_for("document.querySelector('#sample').getAttribute('aria-pressed') === 'true'");
+    // Until something is sampled that is still in use.
+    let find =
+        "[...document.querySelectorAll('#flame button')].find(one => one.innerText.startsWith('request serves.c:'))";
+    browser.wait_for(&format!("document.querySelector('#flame-again').click() || {find} !== undefined"));
+    let root = browser.text("#flame button");
+    assert_eq!(root, "all");
+    browser.value("(() => { const input = document.querySelector('#flame-search'); input.value = 'Serve serves'; input.dispatchEvent(new Event('input')); })()");
+    let said = browser.text("#flame-said");
+    // Of one below another, only the outer counts.
+    assert!(said.contains(" found, with ") && said.contains(", 100.0% of "), "{said}");
+    let found = browser.value("[...document.querySelectorAll('#flame button[data-found]')].map(one => one.innerText)");
+    assert!(
+        found.as_array().unwrap().iter().all(|name| name.as_str().unwrap().starts_with("serve serves.c:")),
+        "{found}"
+    );
+    browser.value(&format!("{find}.id = 'this-frame'"));
+    browser.click("#this-frame");
+    browser.wait_for("document.querySelector('#said').innerText.includes('on the map')");
+    let said = browser.text("#said");
+    assert!(said.starts_with("request serves.c:"), "{said}");
+    let count = said.rsplit_once(": ").unwrap().1.split(' ').next().unwrap();
+    // The map's cursor stands on one of them: a chunk of that length, in use or just freed.
+    assert!(number(count) >= 1, "{said}");
+    browser.value("document.querySelector('#map').focus()");
+    browser.key("Enter");
+    browser.wait_for("document.querySelector('#chunk dd') !== null");
+    let chunk = browser.text("#chunk");
+    assert!(chunk.contains("3,0") && chunk.contains(" bytes"), "{chunk}");
+    browser.screenshot("flame.png");
+    // A second click makes it as wide as all.
+    browser.click("#this-frame");
+    browser.wait_for("document.querySelector('#flame button').innerText.startsWith('request serves.c:')");
+    browser.click("#flame-all");
+    browser.wait_for("document.querySelector('#flame button').innerText === 'all'");
+    browser.click("#sample");
+    browser.wait_for("document.querySelector('#sample').getAttribute('aria-pressed') === 'false'");
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    held.let_go();
+}

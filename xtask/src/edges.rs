@@ -13,19 +13,24 @@ const WHOLE: [(&str, &[&str]); 8] = [
     ("heapglass-event", &[]),
     ("heapglass-heap", &["heapglass-os", "heapglass-event"]),
     ("heapglass-malloc", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
-    ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event"]),
+    // Those that know stacks only with its feature `profile`: see `OPTIONAL`.
+    ("heapglass", &["heapglass-heap", "heapglass-os", "heapglass-event", "heapglass-profile", "heapglass-sampled"]),
     // They must run on whatever is preloaded, or stand in for it, without anything of ours in them.
     ("heapglass-workloads", &["hdrhistogram"]),
     ("heapglass-smallest", &[]),
 ];
 
+/// Edges that are there only where somebody asks for them.
+const OPTIONAL: [(&str, &[&str]); 1] = [("heapglass", &["heapglass-profile", "heapglass-sampled"])];
+
 /// What the others may depend on of ours; packages from the registry are their own affair.
-const OURS: [(&str, &[&str]); 8] = [
+const OURS: [(&str, &[&str]); 9] = [
     // Files of what the heap told.
     ("heapglass-capture", &["heapglass-event"]),
     // Stacks and profiles are data, whoever they are from.
     ("heapglass-stacks", &[]),
     ("heapglass-profile", &[]),
+    ("heapglass-sampled", &["heapglass-event", "heapglass-profile", "heapglass-stacks"]),
     // What reads the heap from outside knows of it what it says of itself.
     ("heapglass-inspect", &["heapglass-event"]),
     ("heapglass-report", &["heapglass-capture", "heapglass-event", "heapglass-inspect"]),
@@ -40,7 +45,7 @@ const OURS: [(&str, &[&str]); 8] = [
             "heapglass-malloc",
             "heapglass-profile",
             "heapglass-report",
-            "heapglass-stacks",
+            "heapglass-sampled",
         ],
     ),
     ("xtask", &["heapglass-bench"]),
@@ -74,6 +79,10 @@ fn faults(packages: &[Value]) -> Vec<String> {
                 // An example or a test may use the doors, as anyone may, but not what is behind them.
                 _ => !known(on) || on == "heapglass" || on == "heapglass-event" || on == "heapglass-tests",
             };
+            let must_be_asked_for = OPTIONAL.iter().any(|(package, edges)| *package == name && edges.contains(&on));
+            if must_be_asked_for && dependency["optional"] != true {
+                faults.push(format!("{name} may depend on {on} only where a feature asks for it"));
+            }
             if !allowed {
                 faults.push(format!("{name} may not depend on {on}"));
             }
@@ -109,6 +118,7 @@ mod tests {
         assert_eq!(workspace("heapglass-heap", "proptest", "dev", ""), 0);
         assert_eq!(workspace("heapglass-heap", "loom", "", "cfg(loom)"), 0);
         assert_eq!(workspace("heapglass-heap", "loom", "", ""), 1);
+        assert_eq!(workspace("heapglass", "heapglass-sampled", "", ""), 1);
         assert_eq!(workspace("heapglass-cli", "clap", "", ""), 0);
         assert_eq!(workspace("heapglass-cli", "heapglass-heap", "", ""), 1);
         assert_eq!(workspace("xtask", "heapglass-os", "", ""), 1);

@@ -16,6 +16,9 @@ const SMALL_WORLD: &str = "small-world";
 /// With a seam by which each system call of the heap's can be refused.
 const FUZZED: &str = "heapglass-fuzzed";
 const REFUSALS: &str = "refusals";
+/// The Rust door with the part that is there only if it is asked for.
+const DOOR: &str = "heapglass";
+const PROFILE: &str = "profile";
 
 pub struct Step {
     pub name: String,
@@ -51,6 +54,7 @@ pub fn all() -> Result<Vec<Step>, String> {
     steps.extend(packages.iter().filter(|p| is_tested(p)).map(|package| unit(text(package, "name"), &[])));
     steps.push(unit(HEAP, &["--features", SMALL_WORLD]));
     steps.push(unit(FUZZED, &["--release", "--test", REFUSALS, "--features", REFUSALS]));
+    steps.push(unit(DOOR, &["--features", PROFILE]));
     steps.push(step("loom", "every interleaving of the concurrent pieces", loom));
     steps.push(step("schedules", "the whole heap under threads that take turns", schedules));
     steps.extend(built_tests()?);

@@ -1,7 +1,7 @@
 //! Programs that the tests run: checked by looking for them, installed with apt-get where that can be done.
 
-use crate::Outcome;
 use crate::cargo::{output, shown};
+use crate::{Outcome, root};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program and the Debian package that brings it.
-const NEEDS: [(&str, &str); 35] = [
+const NEEDS: [(&str, &str); 38] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("nm", "binutils"),
@@ -44,6 +44,9 @@ const NEEDS: [(&str, &str); 35] = [
     ("promtool", "prometheus"),
     ("chromium", "chromium"),
     ("tsc", "node-typescript"),
+    ("bpftrace", "bpftrace"),
+    ("heaptrack_print", "heaptrack"),
+    ("go", "golang-go"),
     (PYTHON, "python3"),
 ];
 
@@ -55,9 +58,39 @@ const PYTHON_TESTS: &str = "import sys; print('libpython%d.%d-testsuite' % sys.v
 /// Tells the tests that they may leave themselves out where a program is missing.
 const LEAVE_OUT: &str = "HEAPGLASS_LEAVE_OUT";
 
+/// Readers that packages of other registries bring, by the directory below `target/readers` and the command that fetches them there.
+/// Tests that need one which isn't there leave themselves out.
+const READERS: [(&str, &str); 2] = [
+    ("speedscope", "npm pack --silent speedscope@1.25.0 && tar -xzf speedscope-*.tgz"),
+    ("python", "python3 -m pip install --quiet --target . perfetto==0.59.1 protobuf==6.33.1"),
+];
+
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub fn check() -> Outcome {
+    let done = check_programs();
+    fetch_readers();
+    done
+}
+
+/// A registry that can't be reached is no failure.
+fn fetch_readers() {
+    for (name, fetch) in READERS {
+        let place = root().join("target/readers").join(name);
+        if place.exists() {
+            continue;
+        }
+        let aside = place.with_extension("new");
+        let _ = fs::remove_dir_all(&aside);
+        let made = fs::create_dir_all(&aside).map_err(|e| e.to_string());
+        let done = made.and_then(|()| output(Command::new("sh").current_dir(&aside).args(["-c", fetch])));
+        if let Err(why) = done.and_then(|_| fs::rename(&aside, &place).map_err(|e| e.to_string())) {
+            println!("left out: {name} can't be fetched: {}", why.lines().next().unwrap_or_default());
+        }
+    }
+}
+
+fn check_programs() -> Outcome {
     let mut missing = missing();
     if missing.is_empty() {
         println!("all there");

@@ -7,11 +7,15 @@ use crate::failure::Failure;
 #[cfg(target_arch = "x86_64")]
 use crate::visit;
 use object::{Object, ObjectSymbol};
+use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The function that begins to tell.
 const FUNCTION: &str = "heapglass_tell";
+/// What it is asked for a file with.
+const NEW: &[u8] = b"new";
 /// What the file is called in a process's mappings.
 const MAPPING: &str = "heapglass-events";
 /// How often, and how long after one another, a process is asked to let go of it: a thread may be writing to it.
@@ -37,8 +41,9 @@ fn find(pid: i32) -> Result<u64, Failure> {
         let Some(start) = range.split('-').next().and_then(|start| u64::from_str_radix(start, 16).ok()) else {
             continue;
         };
-        // As the process sees it, which may live below another root.
-        let Ok(bytes) = fs::read(format!("/proc/{pid}/root{path}")) else { continue };
+        // As the process sees it, which may live below another root; as we see it; or the very file, though it was deleted.
+        let ways = [format!("/proc/{pid}/root{path}"), path.to_owned(), format!("/proc/{pid}/map_files/{range}")];
+        let Some(bytes) = ways.iter().find_map(|way| fs::read(way).ok()) else { continue };
         let Ok(file) = object::File::parse(&*bytes) else { continue };
         let mut symbols = file.dynamic_symbols().chain(file.symbols());
         if let Some(symbol) = symbols.find(|symbol| symbol.name() == Ok(FUNCTION) && symbol.is_definition()) {
@@ -51,14 +56,23 @@ fn find(pid: i32) -> Result<u64, Failure> {
     )))
 }
 
-/// Makes the process tell in the file of this item (`events:FILE`).
+/// Makes the process tell. It is asked for a file to tell in, since it may see no `/proc` or another one than we: `begin` gets
+/// that, or nothing where it could make none, and returns the item (`events:FILE`) of what it listens to.
 #[cfg(target_arch = "x86_64")]
-pub fn tell(pid: i32, item: &str) -> Result<(), Failure> {
+pub fn tell(pid: i32, begin: impl FnOnce(Option<OwnedFd>) -> Result<OsString, Failure>) -> Result<(), Failure> {
     // What an earlier reader that was killed left behind.
     leave(pid);
     let function = find(pid)?;
-    let file = item.strip_prefix("events:").unwrap_or(item);
+    // From here on, whatever fails, the process goes on: letting go of it is the end of the attempt.
     let mut thread = visit::Stopped::stop(pid, pid)?;
+    let number = thread.call(function, Some(NEW))?;
+    let made = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{number}"));
+    let made = made.ok().filter(|_| number >= 0);
+    let is_theirs = made.is_some();
+    let item = begin(made.map(OwnedFd::from))?;
+    let item = item.to_string_lossy();
+    let file = item.strip_prefix("events:").unwrap_or(&item);
+    let file = if is_theirs { format!("fd:{number}") } else { file.to_owned() };
     match thread.call(function, Some(file.as_bytes()))? {
         0 => Ok(()),
         visit::TAKEN => Err(Failure::ours(format!("process {pid}: somebody else is told already what it does"))),
@@ -88,7 +102,7 @@ pub fn leave(pid: i32) {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub fn tell(pid: i32, _: &str) -> Result<(), Failure> {
+pub fn tell(pid: i32, _: impl FnOnce(Option<OwnedFd>) -> Result<OsString, Failure>) -> Result<(), Failure> {
     find(pid)?;
     Err(Failure::ours("attaching is written for x86-64 only"))
 }

@@ -15,7 +15,7 @@ use heapglass_event::record::{Record, SCHEMA};
 use heapglass_event::ring::{self, CONTROL_BYTES, Control, FILE_BYTES, LAYOUT, MAGIC, RINGS, Ring};
 use heapglass_report::line::Clock;
 use nix::libc;
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -55,6 +55,16 @@ impl Feed {
         let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
         let file = memfd_create("heapglass-events", MemfdFlags::CLOEXEC).map_err(refused)?;
         ftruncate(&file, FILE_BYTES as u64).map_err(refused)?;
+        Feed::over(file, wishes)
+    }
+
+    /// In a file of this length that another process made.
+    pub fn over(file: OwnedFd, wishes: Wishes) -> Result<Feed, Failure> {
+        let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
+        let length = rustix::fs::fstat(&file).map_err(refused)?.st_size;
+        if length < FILE_BYTES as i64 {
+            return Err(Failure::ours("the file to be told events in is too short"));
+        }
         // SAFETY: a new mapping of a file that is as long.
         let memory = unsafe {
             let access = ProtFlags::READ | ProtFlags::WRITE;
@@ -196,6 +206,11 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.stop();
+        // Programs have it mapped for as long as they live; its pages need not stay. A ring that somebody is still writing to is
+        // then an empty one.
+        let rings = (FILE_BYTES - CONTROL_BYTES) as u64;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = rustix::fs::fallocate(&self.file, hole, CONTROL_BYTES as u64, rings);
         // SAFETY: ours; nothing that lies in it is used afterwards.
         let _ = unsafe { munmap(self.memory.cast(), FILE_BYTES) };
     }

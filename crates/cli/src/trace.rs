@@ -228,8 +228,7 @@ pub fn observe_running<L: Listener>(
     let ending = SigSet::from_iter(launch::ENDING);
     ending.thread_block().map_err(refused)?;
     let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK).map_err(refused)?;
-    let reading = Reading::start(wishes, listener)?;
-    attach::tell(pid, &reading.feed.item().to_string_lossy())?;
+    let reading = Reading::of_running(pid, wishes, listener)?;
     let began = Instant::now();
     let is_over = || {
         limit.is_some_and(|limit| began.elapsed() >= limit)
@@ -255,7 +254,36 @@ pub struct Reading<L> {
 
 impl<L: Listener> Reading<L> {
     pub fn start(wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
-        let feed = Arc::new(Feed::create(wishes)?);
+        Reading::on(Feed::create(wishes)?, wishes, listener)
+    }
+
+    /// Of a process that already runs on Heapglass.
+    pub fn of_running(pid: i32, wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
+        let mut began = None;
+        let told = attach::tell(pid, |file| {
+            let feed = match file {
+                Some(file) => Feed::over(file, wishes)?,
+                None => Feed::create(wishes)?,
+            };
+            let reading = Reading::on(feed, wishes, listener)?;
+            let item = reading.feed.item();
+            began = Some(reading);
+            Ok(item)
+        });
+        match (told, began) {
+            (Ok(()), Some(reading)) => Ok(reading),
+            (told, began) => {
+                if let Some(reading) = began {
+                    reading.feed.stop();
+                    reading.end()?;
+                }
+                Err(told.err().unwrap_or_else(|| Failure::ours("the reader didn't start")))
+            }
+        }
+    }
+
+    fn on(feed: Feed, wishes: Wishes, listener: L) -> Result<Reading<L>, Failure> {
+        let feed = Arc::new(feed);
         let has_ended = Arc::new(AtomicBool::new(false));
         let (said, ready) = mpsc::channel();
         let (theirs, over) = (feed.clone(), has_ended.clone());

@@ -22,6 +22,7 @@ use crate::sync::lock::{Lock, Owner};
 use crate::sync::seats::{self, Seats};
 use crate::thread;
 use crate::top;
+use crate::usdt;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::ops::{Deref, DerefMut};
@@ -238,12 +239,17 @@ pub fn choose() -> &'static Arena {
     };
     let may_grow = count() < limit.min(ARENAS_MAX);
     if let Some(index) = seats::choose(all().map(|arena| &arena.seats), may_grow) {
-        return get(index);
-    }
-    if let Some(arena) = create(limit) {
+        let arena = get(index);
+        usdt::arena_reuse_free_list(core::ptr::from_ref(arena) as usize);
         return arena;
     }
-    get(seats::choose(all().map(|arena| &arena.seats), false).unwrap_or(0))
+    if let Some(arena) = create(limit) {
+        usdt::arena_new(core::ptr::from_ref(arena) as usize, size_of::<Arena>());
+        return arena;
+    }
+    let shared = get(seats::choose(all().map(|arena| &arena.seats), false).unwrap_or(0));
+    usdt::arena_reuse(core::ptr::from_ref(shared) as usize, 0);
+    shared
 }
 
 /// Asked once, and not before a second thread comes.

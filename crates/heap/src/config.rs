@@ -180,8 +180,11 @@ fn terminated(path: &[u8]) -> Option<[u8; 256]> {
     Some(name)
 }
 
-/// `events:FILE`: tells each step of each call by a file that a reader made.
+/// `events:FILE`: tells each step of each call by a file that a reader made; `fd:N` is one that is open.
 pub fn tell_into(path: &[u8]) -> Begun {
+    if let Some(file) = path.strip_prefix(b"fd:") {
+        return number(file).map_or(Begun::No, |file| tell::begin_telling_by(file as i32));
+    }
     match terminated(path) {
         // SAFETY: the name is shorter than its buffer, so a NUL follows.
         Some(name) => unsafe { tell::begin_telling(name.as_ptr()) },

@@ -4,6 +4,8 @@ use crate::chunk::{Chunk, State};
 use crate::draw;
 use crate::line::Line;
 use crate::probe::{self, Kind, Outcome};
+use crate::size::class_of;
+use crate::usdt;
 
 pub fn place(state: State) -> &'static str {
     match state {
@@ -23,6 +25,9 @@ pub fn place(state: State) -> &'static str {
 pub fn not_live(call: &'static str, user: usize, state: Option<State>) -> ! {
     let chunk = Chunk::from_user(user);
     let size = if state.is_some() { chunk.size() } else { 0 };
+    if state == Some(State::Cached) {
+        usdt::double_free(user, class_of(size));
+    }
     probe::step(Kind::Fault, state.map_or(Outcome::Broken, draw::name_of), [user, size, 0]);
     let line = Line::new().text(call).text("(").hex(user).text("): ");
     match state {

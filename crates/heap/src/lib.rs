@@ -94,10 +94,14 @@ pub mod stats;
 #[cfg(not(loom))]
 pub mod store;
 #[cfg(not(loom))]
-mod tell;
+pub mod tell;
 #[cfg(not(loom))]
 pub mod thread;
 #[cfg(not(loom))]
 pub mod top;
 #[cfg(not(loom))]
 pub mod trim;
+#[cfg(not(loom))]
+pub mod usage;
+#[cfg(not(loom))]
+pub mod usdt;

@@ -14,6 +14,7 @@ use crate::size::*;
 use crate::store::Taken;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{self, Thread};
+use crate::usdt;
 use core::ptr;
 use heapglass_os as os;
 
@@ -235,7 +236,11 @@ impl Thread {
             probe::step(Kind::Cache, why, [size, 0, 0]);
         }
         let own = arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
-        own.or_else(|| take_from_any(size))
+        own.or_else(|| {
+            usdt::arena_retry(size, ptr::from_ref(self.arena) as usize);
+            usdt::malloc_retry(size);
+            take_from_any(size)
+        })
     }
 }
 

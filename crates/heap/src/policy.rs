@@ -6,6 +6,7 @@ use crate::cache::CHECKED;
 use crate::secure;
 use crate::size::{ALIGN, FAST_MAX, OVERHEAD};
 use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::Relaxed};
+use crate::usdt;
 
 /// Requests at and above this many bytes get a mapping of their own, unless the program moves the threshold.
 pub const MMAP_THRESHOLD: usize = 128 * 1024;
@@ -100,24 +101,24 @@ impl Policy {
         if bytes > MMAP_THRESHOLD_MAX {
             return false;
         }
-        self.mmap_threshold.store(bytes, Relaxed);
-        self.dynamic.store(false, Relaxed);
+        let old = self.mmap_threshold.swap(bytes, Relaxed);
+        usdt::mallopt_mmap_threshold(bytes, old, self.dynamic.swap(false, Relaxed));
         true
     }
 
     pub fn set_trim_threshold(&self, bytes: usize) {
-        self.trim_threshold.store(bytes, Relaxed);
-        self.dynamic.store(false, Relaxed);
+        let old = self.trim_threshold.swap(bytes, Relaxed);
+        usdt::mallopt_trim_threshold(bytes, old, self.dynamic.swap(false, Relaxed));
     }
 
     pub fn set_top_pad(&self, bytes: usize) {
-        self.top_pad.store(bytes.min(1 << 30), Relaxed);
-        self.dynamic.store(false, Relaxed);
+        let old = self.top_pad.swap(bytes.min(1 << 30), Relaxed);
+        usdt::mallopt_top_pad(bytes, old, self.dynamic.swap(false, Relaxed));
     }
 
     pub fn set_mmap_max(&self, count: usize) {
-        self.mmap_max.store(count, Relaxed);
-        self.dynamic.store(false, Relaxed);
+        let old = self.mmap_max.swap(count, Relaxed);
+        usdt::mallopt_mmap_max(count, old, self.dynamic.swap(false, Relaxed));
     }
 
     /// Chunks for requests up to this many bytes go to the fast bins; 0 turns them off. `false` where it is out of range.
@@ -157,12 +158,12 @@ impl Policy {
     }
 
     pub fn set_arena_max(&self, count: usize) {
-        self.arena_max.store(count, Relaxed);
+        usdt::mallopt_arena_max(count, self.arena_max.swap(count, Relaxed));
     }
 
     /// Fills memory with a byte when it is freed, and with its complement when it is handed out. 0 turns it off.
     pub fn set_perturb(&self, byte: usize) {
-        self.perturb.store(byte & 0xff, Relaxed);
+        usdt::mallopt_perturb(byte, self.perturb.swap(byte & 0xff, Relaxed));
     }
 
     /// A mapped chunk of this length was freed: a program that cycles it shall stop paying for mappings. `true` where the
@@ -173,6 +174,7 @@ impl Policy {
         if rises {
             self.mmap_threshold.store(bytes, Relaxed);
             self.trim_threshold.store(2 * bytes, Relaxed);
+            usdt::thresholds_rose(bytes, 2 * bytes);
         }
         rises
     }

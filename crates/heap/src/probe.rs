@@ -9,6 +9,7 @@ use crate::policy::POLICY;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::tell;
 pub use crate::tell::{Begun, Told, fall_silent};
+use crate::usage;
 use heapglass_event::record::Record;
 pub use heapglass_event::record::{Call, Kernel, Kind, Outcome};
 
@@ -59,7 +60,9 @@ pub fn allocated(call: Call, bytes: impl FnOnce() -> usize) {
         let figures = kernel::counters();
         counted(call);
         figures.in_use_chunks.fetch_add(1, Relaxed);
-        kernel::add(&figures.in_use_bytes, &figures.peak_bytes, bytes());
+        let bytes = bytes();
+        kernel::add(&figures.in_use_bytes, &figures.peak_bytes, bytes);
+        usage::changed(1, bytes as i64);
     }
 }
 
@@ -85,6 +88,7 @@ pub fn resized(old: usize, new: usize) {
         let figures = kernel::counters();
         kernel::sub(&figures.in_use_bytes, old);
         kernel::add(&figures.in_use_bytes, &figures.peak_bytes, new);
+        usage::changed(0, new as i64 - old as i64);
     }
 }
 
@@ -103,6 +107,8 @@ pub fn given_up(bytes: impl FnOnce() -> usize) {
     if POLICY.observed.load(Relaxed) {
         let figures = kernel::counters();
         figures.in_use_chunks.fetch_sub(1, Relaxed);
-        kernel::sub(&figures.in_use_bytes, bytes());
+        let bytes = bytes();
+        kernel::sub(&figures.in_use_bytes, bytes);
+        usage::changed(-1, -(bytes as i64));
     }
 }

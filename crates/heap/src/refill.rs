@@ -12,6 +12,7 @@ use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine, proven};
 use crate::probe::{self, Kind, Outcome};
+use crate::profile;
 use crate::region;
 use crate::secure;
 use crate::size::*;
@@ -191,7 +192,11 @@ impl Thread {
         /// A class is searched at one look of so many: searching costs as much as a few frees. A prime, too.
         const SELDOM: u32 = 17;
         self.looks = self.looks.wrapping_add(1);
-        if !self.looks.is_multiple_of(SELDOM) || arena::count() < 2 {
+        if !self.looks.is_multiple_of(SELDOM) {
+            return;
+        }
+        profile::look_for_tracers();
+        if arena::count() < 2 {
             return;
         }
         let older = self.cache.head.parked[1] as usize;

@@ -21,6 +21,7 @@ use crate::profile;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::thread::{self, Thread};
+use crate::usage;
 use core::ptr;
 use core::sync::atomic::compiler_fence;
 use heapglass_event::record::{Record, SCHEMA};
@@ -82,7 +83,17 @@ pub enum Begun {
 /// `path` points to a NUL-terminated string.
 pub unsafe fn begin_telling(path: *const u8) -> Begun {
     // SAFETY: as the caller promises.
-    let Ok(file) = (unsafe { os::open(path) }) else { return Begun::No };
+    (unsafe { os::open(path) }).map_or(Begun::No, begin_telling_by)
+}
+
+/// A file to be told in, for a reader that can't hand us one: it finds this in `/proc`, where we may have none. None where there
+/// is no memory.
+pub fn file() -> Option<i32> {
+    os::memory_file(c"heapglass-events", FILE_BYTES).ok()
+}
+
+/// As `begin_telling`, in an open file, which is closed.
+pub fn begin_telling_by(file: i32) -> Begun {
     let is_long = os::file_bytes(file).is_ok_and(|bytes| bytes >= FILE_BYTES);
     let mapped = if is_long { os::map_file_near(file, FILE_BYTES, PLACE).ok() } else { None };
     os::close(file);
@@ -93,10 +104,12 @@ pub unsafe fn begin_telling(path: *const u8) -> Begun {
         == (MAGIC, LAYOUT, SCHEMA);
     let is_profile = is_ours && control.interval.load(Relaxed) != 0;
     // A forked child that keeps silent has its parent's, too.
-    let (before, tells) =
-        if is_profile { (profile::mapping(), profile::is_on()) } else { (CONTROL.load(Relaxed), is_on()) };
-    // SAFETY: null, or mapped: this thread is the only one that could take it away.
-    let is_taken = tells && unsafe { before.as_ref() }.is_some_and(|before| !before.is_deserted());
+    let is_taken = if is_profile {
+        profile::is_read()
+    } else {
+        // SAFETY: null, or mapped: this thread is the only one that could take it away.
+        is_on() && unsafe { CONTROL.load(Relaxed).as_ref() }.is_some_and(|before| !before.is_deserted())
+    };
     if !is_ours || is_taken {
         // SAFETY: mapped above, and nobody has it.
         let _ = unsafe { os::unmap(mapped, FILE_BYTES) };
@@ -108,7 +121,7 @@ pub unsafe fn begin_telling(path: *const u8) -> Begun {
         return Begun::Yes;
     }
     if is_profile {
-        profile::begin(control);
+        profile::begin_in_file(control);
         return Begun::Yes;
     }
     callers::after_fork();
@@ -121,7 +134,7 @@ pub unsafe fn begin_telling(path: *const u8) -> Begun {
 /// Nobody listens any more: threads go back to their fast paths as they come by.
 fn end_telling() {
     ON.store(false, Relaxed);
-    if !kernel::counts_for_others() {
+    if !kernel::counts_for_others() && !usage::is_counted() {
         POLICY.observed.store(false, Relaxed);
     }
 }
@@ -147,13 +160,16 @@ pub unsafe fn fall_silent() -> bool {
             CONTROL.store(ptr::null_mut(), Relaxed);
             SHARED.store(ptr::null_mut(), Relaxed);
         } else {
-            profile::forget();
+            // SAFETY: mapped, see above.
+            profile::let_go(unsafe { &*place });
         }
         for thread in thread::all() {
             // SAFETY: records stay; the cells are their threads' own, which are stopped.
             unsafe {
-                (*thread).ring = if is_mine { ptr::null() } else { (*thread).ring };
-                (*thread).profile_ring = if is_mine { (*thread).profile_ring } else { ptr::null() };
+                let ring = if is_mine { &raw mut (*thread).ring } else { &raw mut (*thread).profile_ring };
+                if is_of(&*place, *ring) {
+                    *ring = ptr::null();
+                }
             }
         }
         // SAFETY: nobody is at it, and nothing leads to it any more.
@@ -199,14 +215,14 @@ fn exit(entered: Entered) {
 }
 
 /// One more reason for the mapping to stay. By address: callers may be at work on the record.
-pub fn come(record: *mut Thread) {
+pub(crate) fn come(record: *mut Thread) {
     // SAFETY: the calling thread's own record.
     unsafe { (*record).visits += 1 };
     // What stops a thread finds its words as far as it had come.
     compiler_fence(SeqCst);
 }
 
-pub fn go(record: *mut Thread) {
+pub(crate) fn go(record: *mut Thread) {
     compiler_fence(SeqCst);
     // SAFETY: as in `come`, which was before.
     unsafe { (*record).visits = (*record).visits.wrapping_sub(1) };

@@ -27,6 +27,7 @@ use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::sync::lock::{Lock, Owner};
 use crate::tell;
+use crate::usage::Usage;
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr;
@@ -72,6 +73,8 @@ pub struct Thread {
     /// What it is about a profile, and where that is told.
     pub profiler: profile::Sampler,
     pub profile_ring: *const Ring,
+    /// What it does while that is counted.
+    pub usage: Option<Usage>,
     pub arena: &'static Arena,
     pub secure: secure::Local,
     /// The next unused record.
@@ -241,6 +244,7 @@ fn attach() -> Option<&'static mut Thread> {
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             profiler: profile::Sampler::NEW,
             profile_ring: ptr::null(),
+            usage: None,
             arena: arena::choose(),
             secure: secure::Local::new(key),
             next: ptr::null_mut(),
@@ -372,6 +376,7 @@ impl Thread {
     /// One more allocation came by the slow path: it was waited for, if any was.
     #[inline]
     pub fn count_allocation(&mut self) {
+        profile::look_for_tracers();
         self.cache.head.limit = self.limit();
         self.sampler.pass(1);
     }

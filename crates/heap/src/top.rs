@@ -16,6 +16,7 @@ use crate::secure::clear;
 use crate::size::*;
 use crate::store::Store;
 use crate::sync::atomic::{Ordering::*, fence};
+use crate::usdt;
 use heapglass_os as os;
 
 /// A heap whose top comes and goes keeps so much more of it than the threshold says, or a quarter of itself.
@@ -81,6 +82,7 @@ fn grow_mapped(store: &mut Store, need: usize, pad: usize) -> bool {
     region.end = end;
     region::note_end(store.arena, region.kind, region.start, end);
     extended(store, bytes);
+    usdt::heap_more(region.start, end - region.start);
     probe::step(probe::Kind::Grow, probe::Outcome::ByHeap, [need, bytes, 0]);
     true
 }
@@ -157,6 +159,7 @@ fn grow_break(store: &mut Store, need: usize, pad: usize) -> bool {
     let Some(bytes) = wanted.filter(|&bytes| bytes <= isize::MAX as usize) else { return false };
     // SAFETY: growing touches nobody's memory.
     let Some(old) = (unsafe { kernel::move_break(bytes as isize) }) else { return false };
+    usdt::break_grew(old, bytes);
     if joins && old == now {
         // SAFETY: the current heap's record.
         let region = unsafe { &mut *store.regions };
@@ -236,7 +239,12 @@ fn begin(store: &mut Store, region: Region) -> bool {
     store.span.hi = store.span.hi.max(end);
     clear::seam(start, end);
     store.set_top(Chunk::at(start), P);
-    let kind = if region.kind == Kind::Break { probe::Outcome::NewBreak } else { probe::Outcome::NewHeap };
+    let kind = if region.kind == Kind::Break {
+        probe::Outcome::NewBreak
+    } else {
+        usdt::heap_new(start, end - start);
+        probe::Outcome::NewHeap
+    };
     probe::step(probe::Kind::Grow, kind, [0, end - start, 0]);
     // The first bytes of a break that didn't stand at a page's start may have been somebody's.
     store.fresh_from = os::pages_up(start).unwrap_or(end);
@@ -303,6 +311,7 @@ pub fn give_back_heap(store: &mut Store, start: Chunk, fence: Chunk) -> bool {
                 if !keep_spare(store, spare, region.end) && !region::unreserve(spare.start, spare.limit) {
                     return false;
                 }
+                usdt::heap_free(region.start, bytes);
                 *link = region.next;
                 // `next` stays as it is, for those who stand on the record.
                 region.unused = store.unused_regions;
@@ -410,12 +419,14 @@ pub fn trim(store: &mut Store, pad: usize) -> bool {
                 return false;
             }
             (region.limit, region.committed) = (end, end);
+            usdt::break_shrank(end, bytes);
         }
         Kind::Mapped => {
             // SAFETY: as above. Where the kernel refuses, the pages stay dirty, and the heap as it was.
             if unsafe { kernel::discard(end, bytes) }.is_err() {
                 return false;
             }
+            usdt::heap_less(region.start, end - region.start);
         }
     }
     region.end = end;

@@ -10,16 +10,25 @@
 //! assert_eq!(heapglass::check(), 0);
 //! ```
 //!
+//! `usage` tells what a piece of the program asked of it, for tests; with the feature `profile`, the module of that name tells who holds
+//! the memory, by call stack.
+//!
 //! The same heap as in `libheapglass.so`, with nothing of C built for it. The settings come from the environment variable
 //! `HEAPGLASS`, read at the first allocation. The calls beside the allocator are safe; each looks at every arena under its
 //! lock, one after the other.
 #![no_std]
 #![warn(missing_docs)]
 
+#[cfg(feature = "profile")]
+pub mod profile;
+mod usage;
+
 use core::alloc::{GlobalAlloc, Layout};
 use heapglass_heap::{
     aligned, check as heap_check, free, malloc, realloc, size, stats as heap_stats, thread, trim as heap_trim,
 };
+
+pub use usage::{Usage, usage};
 
 /// The allocator. It has no state of its own: all values of it are the one heap of the process.
 #[derive(Clone, Copy, Debug, Default)]

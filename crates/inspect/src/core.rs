@@ -3,6 +3,7 @@
 
 use crate::maps::Mapping;
 use crate::memory::{Memory, Range, u32_in, u64_in};
+use crate::reach::Registers;
 use crate::trouble::{Result, Trouble};
 use object::elf::{self, FileHeader64};
 use object::read::ReadCache;
@@ -18,6 +19,11 @@ const NT_AUXV: u32 = 6;
 /// Where a thread's id stands in its status, on 64-bit machines: behind a signal's details, a short and two masks.
 const STATUS_PID: usize = 32;
 const AT_PAGESZ: u64 = 6;
+/// Where its registers stand there, in the kernel's order, on x86-64: r15 to rdi, the call's number, pc, cs, flags, sp, ss, fs, gs.
+const STATUS_REGISTERS: usize = 112;
+const GENERAL: usize = 16;
+const SP: usize = 19;
+const FS: usize = 21;
 
 struct Segment {
     memory: Range,
@@ -50,6 +56,8 @@ pub struct Core {
     segments: Vec<Segment>,
     mappings: Vec<Mapping>,
     threads: Vec<u32>,
+    registers: Vec<Registers>,
+    is_x86_64: bool,
     page: u64,
     /// Bytes that the file should have and hasn't: it was cut off.
     missing: u64,
@@ -75,7 +83,21 @@ impl Core {
     }
 
     fn of(source: Source) -> Core {
-        Core { source, segments: Vec::new(), mappings: Vec::new(), threads: Vec::new(), page: 4096, missing: 0 }
+        Core {
+            source,
+            segments: Vec::new(),
+            mappings: Vec::new(),
+            threads: Vec::new(),
+            registers: Vec::new(),
+            is_x86_64: false,
+            page: 4096,
+            missing: 0,
+        }
+    }
+
+    /// What each thread had, where that is known.
+    pub fn registers(&self) -> &[Registers] {
+        &self.registers
     }
 
     /// Bytes by which the file was cut short.
@@ -96,6 +118,7 @@ impl Core {
         if header.e_type(endian) != elf::ET_CORE {
             return Err("is an ELF file, but not a core; give the process's id, or a core file of it");
         }
+        self.is_x86_64 = header.e_machine(endian) == elf::EM_X86_64;
         let headers = header.program_headers(endian, data).map_err(|_| "is a core file whose headers are damaged")?;
         for part in headers.iter().filter(|part| part.p_type(endian) == elf::PT_LOAD) {
             let start = part.p_vaddr(endian);
@@ -127,7 +150,14 @@ impl Core {
 
     fn note(&mut self, kind: u32, bytes: &[u8]) {
         match kind {
-            NT_PRSTATUS => self.threads.push(u32_in(bytes, STATUS_PID)),
+            NT_PRSTATUS => {
+                self.threads.push(u32_in(bytes, STATUS_PID));
+                if self.is_x86_64 && bytes.len() >= STATUS_REGISTERS + (FS + 1) * 8 {
+                    let register = |number: usize| u64_in(bytes, STATUS_REGISTERS + number * 8);
+                    let words = (0..GENERAL).map(register).collect();
+                    self.registers.push(Registers { sp: register(SP), thread: register(FS), words });
+                }
+            }
             NT_AUXV => {
                 let (pairs, _) = bytes.as_chunks::<16>();
                 let page = pairs.iter().find(|pair| u64_in(*pair, 0) == AT_PAGESZ).map(|pair| u64_in(pair, 8));

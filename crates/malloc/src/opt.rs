@@ -1,6 +1,7 @@
 //! glibc's own extras that set and tell: mallopt, mallinfo, mallinfo2, malloc_trim, malloc_stats. All speak of our heap.
 
 use core::ffi::c_int;
+use core::sync::atomic::Ordering::Relaxed;
 use heapglass_heap::policy::POLICY;
 use heapglass_heap::{arena, line::Line, size, stats, thread, trim};
 
@@ -19,8 +20,16 @@ pub extern "C" fn mallopt(option: c_int, value: c_int) -> c_int {
     thread::ensure_set_up();
     // glibc takes these as unsigned: -1 is the largest.
     let bytes = value as isize as usize;
+    heapglass_heap::mark!("libc", "memory_mallopt", "0", "8@{0} 8@{1}", option as isize as usize, bytes);
     let taken = match option {
-        M_MXFAST => POLICY.set_fast_max(bytes),
+        M_MXFAST => {
+            let old = POLICY.fast_max.load(Relaxed);
+            let taken = POLICY.set_fast_max(bytes);
+            if taken {
+                heapglass_heap::mark!("libc", "memory_mallopt_mxfast", "0", "8@{0} 8@{1}", bytes, old);
+            }
+            taken
+        }
         M_TRIM_THRESHOLD => {
             POLICY.set_trim_threshold(bytes);
             true

@@ -37,7 +37,10 @@ fn disinherit() {
     edit("LD_PRELOAD", |value| cut(value, b": ", |item| item == entry.to_bytes(), false));
     let cut_last = |value: &mut [u8], key: &[u8]| cut(value, b",", |item| item.starts_with(key), true);
     edit("HEAPGLASS", |value| cut_last(value, b"stats:"));
-    edit("HEAPGLASS", |value| cut_last(value, b"events:"));
+    // A program may be asked for its calls and for a profile.
+    for _ in 0..2 {
+        edit("HEAPGLASS", |value| cut_last(value, b"events:"));
+    }
     edit("HEAPGLASS", |value| {
         let left = cut_last(value, b"report:");
         // The command that asks for a report asks for this, too.

@@ -101,6 +101,19 @@ pub fn map_file_near(fd: i32, bytes: usize, place: usize) -> Result<usize> {
     call(k::__NR_mmap, [place, bytes, Access::ReadWrite.bits(), flags, fd as usize, 0]).or_else(|_| map_file(fd, bytes))
 }
 
+/// `memfd_create(name, MFD_CLOEXEC)` and `ftruncate`: memory that others can map, too.
+pub fn memory_file(name: &core::ffi::CStr, bytes: usize) -> Result<i32> {
+    let flags = k::MFD_CLOEXEC as usize;
+    let fd = call(k::__NR_memfd_create, [name.as_ptr() as usize, flags, 0, 0, 0, 0])?;
+    match call(k::__NR_ftruncate, [fd, bytes, 0, 0, 0, 0]) {
+        Ok(_) => Ok(fd as i32),
+        Err(e) => {
+            close(fd as i32);
+            Err(e)
+        }
+    }
+}
+
 /// `munmap`. Fails with ENOMEM where a mapping would be split past the process's limit of mappings.
 ///
 /// # Safety
@@ -219,6 +232,11 @@ pub fn futex_wait_shared(word: &AtomicU32, expected: u32, nanos: u32) {
 pub fn futex_wake_one(word: &AtomicU32) {
     let op = (k::FUTEX_WAKE | k::FUTEX_PRIVATE_FLAG) as usize;
     let _ = call(k::__NR_futex, [word.as_ptr() as usize, op, 1, 0, 0, 0]);
+}
+
+/// As `futex_wake_one`, for who sleeps by `futex_wait_shared`.
+pub fn futex_wake_shared(word: &AtomicU32) {
+    let _ = call(k::__NR_futex, [word.as_ptr() as usize, k::FUTEX_WAKE as usize, 1, 0, 0, 0]);
 }
 
 /// `sched_yield`.

@@ -134,7 +134,8 @@ impl Collector {
         };
         let weight = weight(key.chunk, self.interval);
         tally.settle(self.peak_number);
-        tally.in_use -= weight;
+        // Sums of fractions leave a little over.
+        tally.in_use = if tally.in_use - weight < 1e-6 { 0.0 } else { tally.in_use - weight };
         tally.lived += clock.saturating_sub(live.clock) as f64 * weight;
         if self.last.get(&live.thread) == Some(&address) {
             tally.temporary += weight;
@@ -201,6 +202,21 @@ mod tests {
         assert_eq!(profile.sum(Which::Total), (4.0, 150.0));
         // The first alone was freed before its thread allocated again.
         assert_eq!(profile.sum(Which::Temporary), (1.0, 60.0));
+    }
+
+    #[test]
+    fn what_was_all_freed_is_nothing() {
+        let mut collector = Collector::new(512 << 10);
+        let stack = collector.stack(vec![]);
+        for address in 0..1000 {
+            collector.allocated(1, address, key(stack, 500));
+        }
+        for address in (0..1000).rev() {
+            collector.freed(2, address);
+        }
+        assert!(
+            collector.profile(1.0).entries.iter().all(|entry| entry.in_use == 0.0 && entry.in_use.is_sign_positive())
+        );
     }
 
     #[test]

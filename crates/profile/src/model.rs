@@ -210,6 +210,7 @@ impl Frame {
                 format!("{name}+{:#x}", self.address)
             }
             None if self.address == CUT => "[the stack goes on]".into(),
+            None if self.address == SIGNAL => "[a signal came]".into(),
             None if self.address == 0 => "[unknown]".into(),
             None => format!("[made at run time] {:#x}", self.address),
         }]
@@ -218,6 +219,8 @@ impl Frame {
 
 /// The address of the frame that stands for callers beyond the piece of stack that was copied.
 pub const CUT: u64 = 1;
+/// The address of the frame that stands between a signal's handler and what it interrupted.
+pub const SIGNAL: u64 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,12 @@
 //! From registers and a piece of stack to return addresses, for one process. Samples are of x86-64, wherever they are looked at.
 
 use crate::maps::{self, Mapping};
-use crate::module::Module;
+use crate::module::{Images, Module};
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{FrameAddress, MayAllocateDuringUnwind, Unwinder};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Frames that are looked for.
 pub const FRAMES: usize = 512;
@@ -30,7 +31,14 @@ pub enum Place {
     Made(u64),
     /// In nothing that is mapped to be executed, as far as is known.
     Nowhere(u64),
+    /// No place: the one before is a handler's, the next is where its signal came.
+    Signal,
 }
+
+/// Where the kernel puts registers, in bytes from the stack pointer that a handler returns with.
+const INTERRUPTED_BP: u64 = 120;
+const INTERRUPTED_SP: u64 = 160;
+const INTERRUPTED_PC: u64 = 168;
 
 /// A stack, the innermost first.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -47,14 +55,22 @@ pub struct Process {
     mappings: Vec<Mapping>,
     /// Starts and paths of what was looked at already, or couldn't be opened.
     seen: HashSet<(u64, u64, String)>,
-    unwinder: UnwinderX86_64<Vec<u8>, MayAllocateDuringUnwind>,
+    unwinder: UnwinderX86_64<Arc<[u8]>, MayAllocateDuringUnwind>,
     cache: CacheX86_64<MayAllocateDuringUnwind>,
     /// Addresses of which even the kernel's list knew nothing, by page: it isn't asked again for each.
     strange: HashSet<u64>,
+    /// Return addresses, and whether it is the kernel that is returned to.
+    returns: HashMap<u64, bool>,
+    images: Images,
 }
 
 impl Process {
     pub fn new(pid: u32) -> Process {
+        Process::with(pid, Images::default())
+    }
+
+    /// One of several, or one whose files were opened before.
+    pub fn with(pid: u32, images: Images) -> Process {
         Process {
             pid,
             modules: Vec::new(),
@@ -63,6 +79,8 @@ impl Process {
             unwinder: UnwinderX86_64::new(),
             cache: CacheX86_64::new(),
             strange: HashSet::new(),
+            returns: HashMap::new(),
+            images,
         }
     }
 
@@ -76,14 +94,17 @@ impl Process {
             if !self.seen.insert((mapping.start, mapping.end, mapping.path.clone())) {
                 continue;
             }
-            let Some((module, tables)) = Module::open(self.pid, mapping) else { continue };
             // Whatever lay there before is gone.
-            self.unwinder.remove_module(module.start);
-            self.unwinder.add_module(tables);
+            self.unwinder.remove_module(mapping.start);
+            let (module, tables) = Module::open(self.pid, mapping, &self.images);
+            if let Some(tables) = tables {
+                self.unwinder.add_module(tables);
+            }
             self.modules.push(module);
         }
         self.mappings = mappings;
         self.strange.clear();
+        self.returns.clear();
     }
 
     /// Asks the kernel, while the process lives.
@@ -132,21 +153,48 @@ impl Process {
             ran_out |= word.is_none() && address >= end;
             word.and_then(|word| word.try_into().ok()).map(u64::from_le_bytes).ok_or(())
         };
-        let registers = UnwindRegsX86_64::new(sample.pc, sample.sp, sample.bp);
-        let mut addresses = Vec::new();
-        let mut frames = self.unwinder.iter_frames(sample.pc, registers, &mut self.cache, &mut read);
-        while let Ok(Some(frame)) = frames.next() {
-            // Of a caller, the return address may be behind its function's end.
-            addresses.push(match frame {
-                FrameAddress::InstructionPointer(address) => address,
-                FrameAddress::ReturnAddress(address) => address.get() - 1,
-            });
-            if addresses.len() == FRAMES {
+        let mut registers = UnwindRegsX86_64::new(sample.pc, sample.sp, sample.bp);
+        let mut at = FrameAddress::InstructionPointer(sample.pc);
+        let mut places = vec![self.place(sample.pc)];
+        let mut is_elsewhere = false;
+        while places.len() < FRAMES {
+            let Ok(Some(address)) = self.unwinder.unwind_frame(at, &mut registers, &mut self.cache, &mut read) else {
+                break;
+            };
+            let Some(next) = FrameAddress::from_return_address(address) else { break };
+            if !self.returns_from_signal(address) {
+                // Of a caller, the return address may be behind its function's end.
+                places.push(self.place(address - 1));
+                at = next;
+                continue;
+            }
+            places.push(Place::Signal);
+            let context = registers.sp();
+            let mut register = |offset: u64| read(context.wrapping_add(offset));
+            let (Ok(bp), Ok(sp), Ok(pc)) =
+                (register(INTERRUPTED_BP), register(INTERRUPTED_SP), register(INTERRUPTED_PC))
+            else {
+                break;
+            };
+            places.push(self.place(pc));
+            // A handler may have a stack of its own; of the other there is no copy.
+            is_elsewhere = !(sample.sp..end).contains(&sp);
+            if is_elsewhere {
                 break;
             }
+            (registers, at) = (UnwindRegsX86_64::new(pc, sp, bp), FrameAddress::InstructionPointer(pc));
         }
-        let places = addresses.into_iter().map(|address| self.place(address)).collect();
-        Stack { places, is_cut: ran_out && is_cut }
+        Stack { places, is_cut: ran_out && is_cut || is_elsewhere }
+    }
+
+    fn returns_from_signal(&mut self, address: u64) -> bool {
+        let modules = &self.modules;
+        *self.returns.entry(address).or_insert_with(|| {
+            let mut newest = modules.iter().rev();
+            newest
+                .find(|module| (module.start..module.end).contains(&address))
+                .is_some_and(|module| module.returns_from_signal(address))
+        })
     }
 
     fn place(&self, address: u64) -> Place {

@@ -4,6 +4,7 @@
 pub mod counts;
 pub mod growth;
 pub mod latency;
+pub mod profile;
 pub mod runs;
 pub mod samples;
 pub mod smallest;
@@ -18,7 +19,7 @@ pub struct Section {
     pub make: fn() -> Result<String, String>,
 }
 
-pub const SECTIONS: [Section; 5] = [
+pub const SECTIONS: [Section; 6] = [
     Section {
         name: "smallest",
         about: "the hot pair beside the smallest malloc there can be",
@@ -27,6 +28,7 @@ pub const SECTIONS: [Section; 5] = [
     Section { name: "counts", about: "instructions of the hot calls", make: counts::section },
     Section { name: "growth", about: "cost with ever more objects and threads", make: growth::section },
     Section { name: "latency", about: "how long single calls take", make: latency::section },
+    Section { name: "profile", about: "what a profile at the usual interval costs", make: profile::section },
     Section { name: "samples", about: "what guarded samples cost", make: samples::section },
 ];
 

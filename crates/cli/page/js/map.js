@@ -27,6 +27,7 @@ export class HeapMap {
         this.selected = null;
         this.arrows = [];
         this.marked = false;
+        this.joined = true;
         this.image = null;
         this.pixels = new Uint32Array(0);
         /** Rows that were seen lately, by where they begin: scrolling makes only those that are new. Good for one heap at one scale. */
@@ -69,6 +70,13 @@ export class HeapMap {
     /** Draws arrows along a list of user pointers or chunks. */
     follow(chunks) {
         this.arrows = chunks.slice(0, ARROWS + 1);
+        this.joined = true;
+        this.draw();
+    }
+    /** Draws a point at each of these. */
+    point(chunks) {
+        this.arrows = chunks;
+        this.joined = false;
         this.draw();
     }
     select(chunk) {
@@ -507,7 +515,7 @@ export class HeapMap {
             pen.beginPath();
             pen.arc(to.x + half, to.y + half, 3, 0, 2 * Math.PI);
             pen.fill();
-            const from = index === 0 ? null : this.placeOf(this.arrows[index - 1][0]);
+            const from = index === 0 || !this.joined ? null : this.placeOf(this.arrows[index - 1][0]);
             if (from === null) {
                 continue;
             }

@@ -1,6 +1,7 @@
 // The page: asks the command again and again, hands what it says to those who draw it, and passes the user's wishes on.
 import { Chart } from "./chart.js";
 import { EventList } from "./events.js";
+import { FlameView } from "./flame.js";
 import { Heap } from "./heap.js";
 import { HeapMap } from "./map.js";
 import { Refusal, bytes, get, post } from "./server.js";
@@ -33,6 +34,7 @@ class Page {
             onSelect: (at) => void this.select(at),
         });
         this.events = new EventList((at) => this.goTo(at));
+        this.flame = new FlameView((name, chunks) => this.pick(name, chunks));
     }
     start() {
         const click = (id, act) => {
@@ -49,6 +51,11 @@ class Page {
         click("fit", () => this.map.fit());
         click("bins-again", () => this.bins());
         click("theme", () => this.theme());
+        click("sample", async () => {
+            await this.ask(this.state?.sampling === true ? "unsample" : "sample");
+            await this.burn();
+        });
+        click("flame-again", () => this.burn());
         click("back", () => this.rewind(this.at - 1));
         click("forth", () => this.rewind(this.at + 1));
         element("rewind").addEventListener("input", () => {
@@ -125,7 +132,7 @@ class Page {
         }
         const stands = before !== null && before.held && state.held && before.calls === state.calls;
         if (state.phase === "core") {
-            for (const id of ["pause", "hold", "step", "listen", "mark"]) {
+            for (const id of ["pause", "hold", "step", "listen", "mark", "flame-view"]) {
                 element(id).hidden = true;
             }
         }
@@ -138,7 +145,7 @@ class Page {
     }
     /** A recording: nothing in it changes, so it is asked only for what the user goes to. */
     async open(state) {
-        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas"]) {
+        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas", "flame-view"]) {
             element(id).hidden = true;
         }
         element("recording").hidden = false;
@@ -237,6 +244,8 @@ class Page {
         press("pause", this.frozen, true);
         press("hold", state.held, runs);
         press("listen", state.listening, runs && (state.listening || !state.launched));
+        press("sample", state.sampling, runs && (state.sampling || !state.launched));
+        element("flame-again").disabled = !state.sampling;
         element("step").disabled = !runs;
         element("end").hidden = state.phase !== "ending";
     }
@@ -292,6 +301,19 @@ class Page {
                     + (chunks.length > 200 ? ", arrows along the first 200" : ""));
             },
         });
+    }
+    async burn() {
+        if (this.state?.sampling === true) {
+            this.flame.show(await get("flame"));
+        }
+    }
+    /** The chunks of a frame, on the map. */
+    pick(name, chunks) {
+        this.map.point(chunks);
+        if (chunks.length > 0) {
+            this.map.goTo(chunks[0][0], false);
+        }
+        this.say(`${name}: ${plural(chunks.length, "sampled chunk", "sampled chunks")} on the map`);
     }
     theme() {
         const root = document.documentElement;

@@ -2,9 +2,10 @@
 
 import { Chart } from "./chart.js";
 import { EventList } from "./events.js";
+import { FlameView } from "./flame.js";
 import { Heap } from "./heap.js";
 import { HeapMap } from "./map.js";
-import { Bins, Refusal, State, bytes, get, post } from "./server.js";
+import { Bins, Flame, Refusal, State, bytes, get, post } from "./server.js";
 import { showArenas, showBins, showChunk, showLedger, showLegend, showNotes } from "./tables.js";
 import { address, element, grouped, plural, size } from "./text.js";
 
@@ -35,6 +36,7 @@ class Page {
         onSelect: (at) => void this.select(at),
     });
     private readonly events = new EventList((at) => this.goTo(at));
+    private readonly flame = new FlameView((name, chunks) => this.pick(name, chunks));
 
     start(): void {
         const click = (id: string, act: () => void | Promise<void>): void => {
@@ -51,6 +53,11 @@ class Page {
         click("fit", () => this.map.fit());
         click("bins-again", () => this.bins());
         click("theme", () => this.theme());
+        click("sample", async () => {
+            await this.ask(this.state?.sampling === true ? "unsample" : "sample");
+            await this.burn();
+        });
+        click("flame-again", () => this.burn());
         click("back", () => this.rewind(this.at - 1));
         click("forth", () => this.rewind(this.at + 1));
         element("rewind").addEventListener("input", () => {
@@ -131,7 +138,7 @@ class Page {
         }
         const stands = before !== null && before.held && state.held && before.calls === state.calls;
         if (state.phase === "core") {
-            for (const id of ["pause", "hold", "step", "listen", "mark"]) {
+            for (const id of ["pause", "hold", "step", "listen", "mark", "flame-view"]) {
                 element(id).hidden = true;
             }
         }
@@ -145,7 +152,7 @@ class Page {
 
     /** A recording: nothing in it changes, so it is asked only for what the user goes to. */
     private async open(state: State): Promise<void> {
-        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas"]) {
+        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas", "flame-view"]) {
             element(id).hidden = true;
         }
         element("recording").hidden = false;
@@ -248,6 +255,8 @@ class Page {
         press("pause", this.frozen, true);
         press("hold", state.held, runs);
         press("listen", state.listening, runs && (state.listening || !state.launched));
+        press("sample", state.sampling, runs && (state.sampling || !state.launched));
+        element<HTMLButtonElement>("flame-again").disabled = !state.sampling;
         element<HTMLButtonElement>("step").disabled = !runs;
         element<HTMLButtonElement>("end").hidden = state.phase !== "ending";
     }
@@ -312,6 +321,21 @@ class Page {
                     + (chunks.length > 200 ? ", arrows along the first 200" : ""));
             },
         });
+    }
+
+    private async burn(): Promise<void> {
+        if (this.state?.sampling === true) {
+            this.flame.show(await get<Flame>("flame"));
+        }
+    }
+
+    /** The chunks of a frame, on the map. */
+    private pick(name: string, chunks: [number, number][]): void {
+        this.map.point(chunks);
+        if (chunks.length > 0) {
+            this.map.goTo(chunks[0][0], false);
+        }
+        this.say(`${name}: ${plural(chunks.length, "sampled chunk", "sampled chunks")} on the map`);
     }
 
     private theme(): void {

@@ -4,6 +4,7 @@ export interface State {
     pid: number;
     phase: "runs" | "ending" | "ended" | "recorded" | "core";
     listening: boolean;
+    sampling: boolean;
     held: boolean;
     launched: boolean;
     calls: number;
@@ -82,6 +83,18 @@ export interface Events {
 export interface Bins {
     arenas: { arena: number; lists: List[] }[];
     caches: Record<string, Record<string, number[]>>;
+}
+
+/** Who holds the memory, by call stack. */
+export interface Flame {
+    interval: number;
+    seconds: number;
+    dropped: number;
+    /** The parent's number, function and line, bytes and allocations in use. The first is all of it. */
+    nodes: [number, string, number, number][];
+    /** Sampled chunks in use: what the program was given, bytes, and the node that allocated it. */
+    chunks: [number, number, number][];
+    sampled: number;
 }
 
 export interface List {

@@ -1,6 +1,6 @@
 //! What is done with profiles that were kept: `show`, `diff`, `export` and `symbolize`.
 
-use super::{Look, Sort, failed, names, shown, write};
+use super::{Look, Sort, failed, shown, write};
 use crate::capture::diff::{Difference, Moment};
 use crate::capture::instant;
 use crate::failure::Failure;
@@ -8,6 +8,7 @@ use heapglass_capture::Capture;
 use heapglass_profile::diff::diff;
 use heapglass_profile::export::{self, Form};
 use heapglass_profile::model::Profile;
+use heapglass_sampled::names;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;

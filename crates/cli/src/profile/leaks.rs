@@ -1,16 +1,18 @@
 //! `heapglass leaks`: what a program had still allocated at its end, and what of that it couldn't get at any more, by call stack.
 
-use super::ears::Ears;
-use super::{bytes, failed, names};
+use super::{bytes, failed};
 use crate::failure::Failure;
 use crate::feed::Wishes;
 use crate::heap::launch;
 use crate::trace::Reading;
 use heapglass_inspect::Target;
+use heapglass_inspect::core::Core;
 use heapglass_inspect::reach::{self, Block, Reach, Registers};
 use heapglass_profile::model::{Entry, Profile, number};
 use heapglass_profile::suppress::Rules;
 use heapglass_profile::tree::calls;
+use heapglass_sampled::ears::Ears;
+use heapglass_sampled::names;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -144,8 +146,9 @@ impl Leaks {
                 (target, registers)
             }
             (_, Some(path)) => {
-                let target = Target::core(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
-                (target, Vec::new())
+                let failed = |e| Failure::ours(format!("{}: {e}", path.display()));
+                let registers = Core::open(path).map_err(failed)?.registers().to_vec();
+                (Target::core(path).map_err(failed)?, registers)
             }
             _ => return Err(Failure::ours("there is nothing to look at")),
         };

@@ -1,20 +1,21 @@
 //! `heapglass profile`: who allocates, by call stack, sampled; and what is done with profiles afterwards: `show`, `diff`, `export`,
 //! `symbolize`. `leaks` is told in its own file.
 
-mod ears;
 pub mod files;
 pub mod leaks;
-mod names;
 pub mod scrape;
 
 use crate::failure::Failure;
-use crate::feed::Wishes;
-use crate::trace::{observe, observe_running};
-use ears::Ears;
+use crate::feed::{Feed, Thread, Wishes};
+use crate::script;
+use crate::trace::{Listener, observe, observe_running};
+use heapglass_event::record::Record;
 use heapglass_profile::export::{self, Form};
 use heapglass_profile::model::{self, Which};
 use heapglass_profile::text::{self, View};
 use heapglass_profile::tree::From;
+use heapglass_sampled::ears::{Ears, Writer};
+use heapglass_sampled::names;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,23 @@ impl Sort {
     }
 }
 
+impl Listener for Ears {
+    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
+        Ears::hear(self, ring, Writer { pid: thread.pid, tid: thread.tid }, records);
+    }
+
+    fn leave(&mut self, ring: usize) {
+        Ears::leave(self, ring);
+    }
+
+    fn pause(&mut self, feed: &Feed) -> bool {
+        let clock = feed.clock();
+        Ears::pause(self, clock.tick, clock.nanos_per_tick, feed.lost());
+        self.was_taken = feed.first().is_some();
+        true
+    }
+}
+
 const AFTER_HELP: &str = "\
 Exit status: PROGRAM's own, as with `heapglass run`. Figures are estimates: a sample stands for as many allocations like it as \
 there were for each that was sampled. With --interval 1 they are exact.";
@@ -163,16 +181,20 @@ impl Profile {
             stack: self.stack,
             ..Wishes::default()
         };
-        let ears = Ears::new(self.interval);
+        let mut ears = Ears::new(self.interval);
         let words = std::mem::take(&mut self.words);
         let told = |word: &OsString| word.to_string_lossy().into_owned();
         if let Some(pid) = self.pid {
             let limit = self.duration.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+            ears.expect(pid.cast_unsigned());
             let (_, ears) = observe_running(pid, wishes, limit, ears)?;
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let words = line.split(|&byte| byte == 0).filter(|word| !word.is_empty());
             self.finish(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect(), ears)?;
             return Ok(ExitCode::SUCCESS);
+        }
+        if let Ok(start) = script::follow(words.clone()) {
+            ears.keep(&start.image);
         }
         let (ended, ears) = observe(words.clone(), wishes, None, ears)?;
         self.finish(words.iter().map(told).collect(), ears)?;

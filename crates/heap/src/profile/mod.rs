@@ -19,6 +19,8 @@
 //! What is told: the registers and a piece of the stack as it is. Nothing is unwound here, and no lock is taken but that of the
 //! few who have no ring of their own.
 //!
+//! Tracers may listen to the same samples, by the probes of `usdt`: while they do, a profile is taken, if none is already.
+//!
 //! Switching it on or off begins an epoch, as decay does: each thread that comes by a slow path sends its cache home and follows.
 
 mod sampler;
@@ -35,18 +37,23 @@ use crate::policy::POLICY;
 use crate::probe::Call;
 use crate::region;
 use crate::size::*;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use crate::thread::{self, Thread};
+use crate::usdt;
 use heapglass_event::record::NO_ARENA;
 use heapglass_event::ring::Control;
 use sampler::Mode;
 pub use sampler::Sampler;
-pub use told::{after_fork, at_process_end, forget, is_shared, mapping};
+pub use told::{after_fork, at_process_end, is_read, is_shared, let_go, mapping};
 
 /// Odd while a profile is taken. Raised whenever that changes.
 static TURN: AtomicU32 = AtomicU32::new(0);
 /// Bytes between two samples, on average.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
+/// Do tracers listen, as far as slow calls have noticed?
+static IS_TRACED: AtomicBool = AtomicBool::new(false);
+/// The interval for tracers, who can't ask for another.
+const TRACED_INTERVAL: u64 = 512 << 10;
 /// Below this interval every call is worth the slow path, where it is taken exactly.
 const MARKS_FROM: u64 = 128 << 10;
 
@@ -56,13 +63,53 @@ pub fn is_on() -> bool {
     TURN.load(Relaxed) & 1 != 0
 }
 
-/// Begins one, told in this file.
+/// Begins one, told in this memory.
 pub fn begin(control: &'static Control) {
     told::begin(control);
-    INTERVAL.store(control.interval.load(Relaxed).max(1), Relaxed);
+    turn_to(control.interval.load(Relaxed).max(1));
+}
+
+/// As `begin`, in the file of a reader outside.
+pub fn begin_in_file(control: &'static Control) {
+    told::begin_in_file(control);
+    turn_to(control.interval.load(Relaxed).max(1));
+}
+
+/// From here on a profile is taken with this interval.
+fn turn_to(interval: u64) {
+    INTERVAL.store(interval, Relaxed);
     let turn = TURN.load(Relaxed);
     TURN.store(turn.wrapping_add(if turn & 1 == 0 { 1 } else { 2 }), Release);
     decay::begin_epoch();
+}
+
+/// Nobody reads it any more: it ends, but for tracers.
+fn end_reading() {
+    if IS_TRACED.load(Relaxed) { turn_to(TRACED_INTERVAL) } else { end() }
+}
+
+/// Nobody is to read what is told in this file any more.
+pub fn end_of(control: &'static Control) {
+    told::forget(control);
+}
+
+/// The clock of what is told.
+pub fn clock() -> u64 {
+    arch::cycles()
+}
+
+/// The calling thread is in no profile, or is again. Returns what held before.
+pub fn leave_out(is_out: bool) -> bool {
+    let Some(thread) = thread::current() else { return false };
+    let was_out = core::mem::replace(&mut thread.profiler.is_left_out, is_out);
+    if was_out != is_out {
+        // What the cache holds had its chance, or had none.
+        thread.flush_and_forget();
+        thread.profiler.turn = TURN.load(Relaxed).wrapping_sub(1);
+        thread.follow_profile();
+        thread::settings_changed();
+    }
+    was_out
 }
 
 /// Ends it: chunks that have an eye on them lose it as they come by.
@@ -72,6 +119,24 @@ fn end() {
         TURN.store(turn.wrapping_add(1), Release);
         decay::begin_epoch();
     }
+}
+
+/// A slow call came by: have tracers come or gone?
+#[inline]
+pub fn look_for_tracers() {
+    if usdt::has_changed() {
+        follow_tracers();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn follow_tracers() {
+    let is_heard = usdt::is_heard();
+    if IS_TRACED.swap(is_heard, Relaxed) == is_heard || told::is_read() {
+        return;
+    }
+    if is_heard { turn_to(TRACED_INTERVAL) } else { end() }
 }
 
 /// A call returns a chunk that it got by the slow path. `from_cache`: as the fast path would have done.
@@ -132,12 +197,24 @@ fn sample(user: usize, request: usize, call: Call) {
     if let Some(home) = free::home_of(user).filter(|_| !guard::holds(user)) {
         let chunk = Chunk::from_user(user);
         (bytes, arena) = (chunk.size(), home as u64);
-        if told::allocation(user, request, bytes, arena, call) {
+        let is_traced = trace(user, request, bytes);
+        if told::allocation(user, request, bytes, arena, call) || is_traced {
             chunk.set_state(bytes, State::Sampled);
         }
         return;
     }
+    trace(user, request, bytes);
     told::allocation(user, request, bytes, arena, call);
+}
+
+/// Tells tracers of a sample, with the bytes that it stands for. `true` where there are any.
+fn trace(user: usize, request: usize, bytes: usize) -> bool {
+    let is_traced = IS_TRACED.load(Relaxed);
+    if is_traced {
+        let chance = sampler::chance(bytes as u64, INTERVAL.load(Relaxed));
+        usdt::allocated(user, request, (request as f64 / chance) as u64);
+    }
+    is_traced
 }
 
 /// A chunk in use is given up, or is about to become another. If it is in a profile, that is told, and it is a chunk as any other.
@@ -213,13 +290,14 @@ impl Thread {
         let interval = INTERVAL.load(Relaxed);
         let mode = match turn & 1 {
             0 => Mode::Off,
+            _ if self.profiler.is_left_out => Mode::Off,
             _ if interval < MARKS_FROM || POLICY.is_exact() => Mode::Exact,
             _ => Mode::Marks,
         };
         self.profiler.begin(turn, mode, interval);
         self.sampler.look_closely(mode == Mode::Marks);
         self.cache.head.limit = self.limit();
-        if mode != Mode::Off {
+        if turn & 1 != 0 {
             told::introduce();
         }
     }

@@ -34,6 +34,8 @@ pub struct Sampler {
     random: u64,
     /// The thread's stack, as far as it was found to be in one piece with its upper end.
     pub stack: (usize, usize),
+    /// The thread is in no profile: it reads one.
+    pub is_left_out: bool,
     /// What came out of the cache by the slow path, if anything did: was it marked?
     pub popped: Option<bool>,
 }
@@ -51,6 +53,7 @@ impl Sampler {
         is_candidate: false,
         random: 0,
         stack: (0, 0),
+        is_left_out: false,
         popped: None,
     };
 
@@ -62,7 +65,11 @@ impl Sampler {
     pub fn begin(&mut self, turn: u32, mode: Mode, interval: u64) {
         let here = &raw const *self as u64;
         let seed = SECRET.load(Relaxed).rotate_left(23) ^ here ^ u64::from(turn) << 48 ^ crate::arch::cycles();
-        *self = Sampler { turn, mode, interval, ..Sampler::NEW };
+        self.begin_by(seed, turn, mode, interval);
+    }
+
+    fn begin_by(&mut self, seed: u64, turn: u32, mode: Mode, interval: u64) {
+        *self = Sampler { turn, mode, interval, is_left_out: self.is_left_out, ..Sampler::NEW };
         self.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         self.next();
         self.bytes = self.draw();
@@ -153,6 +160,19 @@ impl Sampler {
     }
 }
 
+/// How likely a piece of this many bytes is a sample: `1 - exp(-bytes / interval)`.
+pub fn chance(bytes: u64, interval: u64) -> f64 {
+    let ratio = bytes as f64 / interval.max(1) as f64;
+    if interval <= 1 || ratio > 40.0 {
+        return 1.0;
+    }
+    // 1 - exp(-x) by its series for small x; and of 2x from that of x.
+    const HALVINGS: u32 = 10;
+    let x = ratio / f64::from(1 << HALVINGS);
+    let small = x * (1.0 - x / 2.0 * (1.0 - x / 3.0 * (1.0 - x / 4.0)));
+    (0..HALVINGS).fold(small, |chance, _| chance * (2.0 - chance))
+}
+
 /// `-mean * ln(u)`, where u is the random number as one between 0 and 1.
 fn exponential(random: u64, mean: u64) -> u64 {
     const BITS: u32 = 52;
@@ -171,6 +191,28 @@ fn exponential(random: u64, mean: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::size::{ALIGN, MIN_CHUNK};
+
+    /// The same figures in each run.
+    const SEED: u64 = 20_261_130;
+
+    #[test]
+    fn every_size_is_estimated_without_bias() {
+        // A small interval, so that there are many samples: what is due to chance is far below what a bias of a hundredth would be.
+        const INTERVAL: u64 = 4096;
+        const BYTES: u64 = 400_000_000;
+        let exact = (MIN_CHUNK..=SMALL_MAX).step_by(ALIGN);
+        for size in exact.chain([1040, 2048, 5000, 65_536, 1 << 20]) {
+            let mut sampler = Sampler::NEW;
+            sampler.begin_by(SEED + size as u64, 1, Mode::Marks, INTERVAL);
+            let pieces = BYTES / size as u64;
+            let hits = (0..pieces).filter(|_| sampler.count(size)).count() as f64;
+            // What a reader makes of it: each stands for as many as its chance says.
+            let estimate = hits / chance(size as u64, INTERVAL);
+            let spread = 5.0 / hits.sqrt();
+            assert!((estimate / pieces as f64 - 1.0).abs() < spread.min(0.02), "{size}: {estimate} of {pieces}");
+        }
+    }
 
     #[test]
     fn the_distances_are_those_of_a_poisson_process() {
@@ -182,11 +224,20 @@ mod tests {
     }
 
     #[test]
+    fn the_chance_of_a_piece_is_what_its_length_says() {
+        for bytes in [16u64, 1000, 500_000, 1 << 20, 5 << 20, 1 << 40] {
+            let right = -(-(bytes as f64) / (512.0 * 1024.0)).exp_m1();
+            assert!((chance(bytes, 512 << 10) / right - 1.0).abs() < 1e-9, "{bytes}");
+        }
+        assert_eq!(chance(16, 1), 1.0);
+    }
+
+    #[test]
     fn a_piece_is_hit_as_often_as_its_length_says() {
         const INTERVAL: u64 = 512 << 10;
         const ROUNDS: u32 = 2_000_000;
         let mut sampler = Sampler::NEW;
-        sampler.begin(1, Mode::Marks, INTERVAL);
+        sampler.begin_by(SEED, 1, Mode::Marks, INTERVAL);
         for size in [32usize, 1024, 65_536, 1 << 20] {
             let hits = (0..ROUNDS).filter(|_| sampler.count(size)).count() as f64;
             let right = f64::from(ROUNDS) * (1.0 - (-(size as f64) / INTERVAL as f64).exp());
@@ -199,7 +250,7 @@ mod tests {
     fn candidates_come_as_often_as_the_longest_small_chunk_is_hit() {
         const INTERVAL: u64 = 512 << 10;
         let mut sampler = Sampler::NEW;
-        sampler.begin(1, Mode::Marks, INTERVAL);
+        sampler.begin_by(SEED, 1, Mode::Marks, INTERVAL);
         let (mut pushes, mut candidates, mut hits) = (0u64, 0u64, 0u64);
         let mut until_look = sampler.look_from(LOOKED);
         while pushes < 50_000_000 {
@@ -227,7 +278,7 @@ mod tests {
     #[test]
     fn an_interval_of_one_byte_takes_everything() {
         let mut sampler = Sampler::NEW;
-        sampler.begin(1, Mode::Exact, 1);
+        sampler.begin_by(SEED, 1, Mode::Exact, 1);
         assert!((0..1000).all(|_| sampler.count(32)));
     }
 }

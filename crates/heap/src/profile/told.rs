@@ -5,13 +5,14 @@
 //! As in `tell`. The stack is copied as far as the kernel says that it can be read, page by page, upwards from where this thread
 //! works.
 
-use super::end;
+use super::end_reading;
 use crate::arch;
 use crate::probe::Call;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::tell;
 use crate::thread::{self, Thread};
+use crate::usdt;
 use core::ptr;
 use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_event::ring::{Control, Phase, RECORDS, Ring};
@@ -20,6 +21,9 @@ use heapglass_os as os;
 static CONTROL: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 /// Bytes of stack that a sample brings along, at most.
 static STACK: AtomicUsize = AtomicUsize::new(0);
+/// The newest file that a reader outside made; it stays mapped until `tell` takes it away. A reader in this process has memory of its
+/// own, which is nobody else's affair.
+static FILE: AtomicPtr<Control> = AtomicPtr::new(ptr::null_mut());
 /// The ring of those who have none of their own, and the lock that its writer holds.
 static SHARED: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
 static SHARING: Lock = Lock::new();
@@ -38,14 +42,33 @@ pub fn begin(control: &'static Control) {
     CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
 }
 
+/// Does somebody read?
+pub fn is_read() -> bool {
+    control().is_some_and(|control| !control.is_deserted())
+}
+
+/// This reader is gone, or doesn't listen any more. Another may have come meanwhile.
+pub fn forget(reader: &Control) {
+    let reader = ptr::from_ref(reader).cast_mut();
+    if CONTROL.compare_exchange(reader, ptr::null_mut(), AcqRel, Relaxed).is_ok() {
+        end_reading();
+    }
+}
+
 fn control() -> Option<&'static Control> {
     // SAFETY: null, or mapped for as long as the thread is at it, as `tell` has it.
     unsafe { CONTROL.load(Acquire).as_ref() }
 }
 
-/// Where it is told; null for nowhere.
+/// From here on it is told in the file of a reader outside.
+pub fn begin_in_file(control: &'static Control) {
+    FILE.store(ptr::from_ref(control).cast_mut(), Release);
+    begin(control);
+}
+
+/// The file of a reader outside, who may be gone; null where there is none.
 pub fn mapping() -> *mut Control {
-    CONTROL.load(Acquire)
+    FILE.load(Acquire)
 }
 
 /// Is a thread without a record at it?
@@ -53,11 +76,13 @@ pub fn is_shared() -> bool {
     SHARING.is_locked()
 }
 
-/// It is told nowhere any more. All other threads are stopped.
-pub fn forget() {
-    end();
-    CONTROL.store(ptr::null_mut(), Relaxed);
-    SHARED.store(ptr::null_mut(), Relaxed);
+/// That file is to be taken away. All other threads are stopped.
+pub fn let_go(file: &Control) {
+    forget(file);
+    FILE.store(ptr::null_mut(), Relaxed);
+    if tell::is_of(file, SHARED.load(Relaxed)) {
+        SHARED.store(ptr::null_mut(), Relaxed);
+    }
 }
 
 /// In a forked child: it has rings of its own, or is in no profile.
@@ -67,8 +92,13 @@ pub fn after_fork() {
     if let Some(thread) = thread::existing() {
         thread.profile_ring = ptr::null();
     }
-    if control().is_none_or(|control| control.follows.load(Relaxed) == 0) {
-        end();
+    let Some(control) = control() else { return };
+    if control.follows.load(Relaxed) == 0 {
+        return forget(control);
+    }
+    if super::is_on() {
+        // It may end before the reader could ask the kernel.
+        introduce();
     }
 }
 
@@ -91,9 +121,12 @@ fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
 fn write_by(own: Option<*mut Thread>, records: u64, work: impl FnOnce(&Ring)) -> bool {
     let Some(control) = control() else { return false };
     if control.is_deserted() {
-        end();
+        forget(control);
         return false;
     }
+    // Who reads would wait for itself.
+    // SAFETY: the calling thread's own record.
+    let may_wait = own.is_none_or(|record| unsafe { !(*record).profiler.is_left_out });
     let place = match own {
         // SAFETY: the calling thread's own record.
         Some(record) => unsafe {
@@ -113,19 +146,21 @@ fn write_by(own: Option<*mut Thread>, records: u64, work: impl FnOnce(&Ring)) ->
         control.unheard.fetch_add(1, Relaxed);
     }
     // SAFETY: null, or a ring of the mapping, and this thread's.
-    unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, work))
+    unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, may_wait, work))
 }
 
-fn write_to(ring: &Ring, control: &Control, records: u64, work: impl FnOnce(&Ring)) -> bool {
+fn write_to(ring: &Ring, control: &Control, records: u64, may_wait: bool, work: impl FnOnce(&Ring)) -> bool {
     // SAFETY: the ring is this thread's.
     unsafe {
         // A handler of signals on top of a sample: what is under way must not be torn.
         if ring.phase() != Phase::Outside {
             return false;
         }
-        if ring.room(false) < records && ring.room(true) < records && !tell::wait(ring, control, records) {
+        let has_room = ring.room(false) >= records || ring.room(true) >= records;
+        let has_room = has_room || may_wait && tell::wait(ring, control, records);
+        if !has_room {
             if control.is_deserted() {
-                end();
+                forget(control);
             } else {
                 ring.dropped.fetch_add(1, Relaxed);
             }
@@ -203,6 +238,7 @@ fn readable(from: usize, most: usize) -> (usize, bool) {
 /// Tells that a pointer is no longer what it was.
 #[cold]
 pub fn gone(user: usize) {
+    usdt::freed(user);
     write(1, |ring| {
         let record = Record::new(Kind::Gone, Outcome::Done, 0, [user, 0, arch::cycles() as usize]);
         // SAFETY: the ring is this thread's and has room.

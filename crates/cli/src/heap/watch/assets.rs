@@ -11,7 +11,7 @@ macro_rules! file {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 11] = [
+const FILES: [(&str, &str, &[u8]); 12] = [
     ("/", "text/html; charset=utf-8", file!("page.html")),
     ("/page.css", "text/css; charset=utf-8", file!("page.css")),
     ("/page.js", SCRIPT, file!("js/page.js")),
@@ -20,6 +20,7 @@ const FILES: [(&str, &str, &[u8]); 11] = [
     ("/map.js", SCRIPT, file!("js/map.js")),
     ("/chart.js", SCRIPT, file!("js/chart.js")),
     ("/tables.js", SCRIPT, file!("js/tables.js")),
+    ("/flame.js", SCRIPT, file!("js/flame.js")),
     ("/events.js", SCRIPT, file!("js/events.js")),
     ("/server.js", SCRIPT, file!("js/server.js")),
     ("/text.js", SCRIPT, file!("js/text.js")),

@@ -6,6 +6,7 @@
 
 mod assets;
 mod calls;
+mod flame;
 mod look;
 pub mod view;
 
@@ -15,6 +16,8 @@ use super::{bins, chunk, launch, map, title};
 use crate::attach;
 use crate::failure::Failure;
 use crate::feed::{self, Wishes};
+use crate::profile::scrape::Scrape;
+use crate::run;
 use crate::trace::Reading;
 use calls::{Ear, Heard};
 use heapglass_inspect::Target;
@@ -78,9 +81,16 @@ impl Watch {
         let heard = Arc::new(Heard::default());
         let reading = Reading::start(Wishes::default(), Ear::new(heard.clone()))?;
         reading.feed.hold(self.hold);
-        let item = reading.feed.item();
-        let watched =
-            Watched { held: AtomicBool::new(self.hold), is_launched: true, heard, ..Watched::new(0, Some(reading)) };
+        let flame = flame::prepare()?;
+        let item = run::joined(Some(reading.feed.item()), ",", flame.item());
+        let flame = Mutex::new(Some(flame));
+        let watched = Watched {
+            flame,
+            held: AtomicBool::new(self.hold),
+            is_launched: true,
+            heard,
+            ..Watched::new(0, Some(reading))
+        };
         let watched = Arc::new(watched);
         let theirs = watched.clone();
         open_browser(&door, self.no_open);
@@ -145,6 +155,8 @@ struct Watched {
     heard: Arc<Heard>,
     /// Who hears its calls, while somebody does.
     reading: Mutex<Option<Reading<Ear>>>,
+    /// Who samples what it allocates, while somebody does.
+    flame: Mutex<Option<Scrape>>,
     held: AtomicBool,
     phase: Mutex<Phase>,
     let_go: Condvar,
@@ -165,6 +177,7 @@ impl Watched {
             epoch: Instant::now(),
             heard: Arc::default(),
             reading: Mutex::new(reading),
+            flame: Mutex::new(None),
             held: AtomicBool::new(false),
             phase: Mutex::new(Phase::Runs),
             let_go: Condvar::new(),
@@ -192,9 +205,12 @@ impl Watched {
             (false, "/chunk") => self.chunk(request),
             (false, "/bins") => self.open().and_then(|target| bins::told(&target, None, true)).map(Answer::json),
             (false, "/events") => return self.events(request),
+            (false, "/flame") => self.flame(),
             (false, path) => return assets::answer(path),
             (true, "/listen") => self.listen().map(|()| self.state(request)),
             (true, "/deaf") => self.stop_listening().map(|()| self.state(request)),
+            (true, "/sample") => self.sample().map(|()| self.state(request)),
+            (true, "/unsample") => self.stop_sampling().map(|()| self.state(request)),
             (true, "/hold") => self.hold().map(|()| self.state(request)),
             (true, "/step") => self.step(),
             (true, "/go") => {
@@ -245,7 +261,7 @@ impl Watched {
         Answer::json(
             json!({
                 "pid": self.pid(), "phase": phase, "listening": lock(&self.reading).is_some(), "held": self.held.load(Relaxed),
-                "launched": self.is_launched, "calls": self.heard.count(), "lost": self.heard.lost(),
+                "launched": self.is_launched, "sampling": lock(&self.flame).is_some(), "calls": self.heard.count(), "lost": self.heard.lost(),
                 "seconds": self.epoch.elapsed().as_secs_f64(), "kernel": self.heard.kernel_after(after, self.epoch),
             })
             .to_string(),
@@ -303,6 +319,35 @@ impl Watched {
         Answer::json(self.heard.lines(after, &filters, self.epoch).to_string())
     }
 
+    fn flame(&self) -> Result<Answer, Failure> {
+        match &mut *lock(&self.flame) {
+            Some(scrape) => Ok(Answer::json(flame::told(scrape).to_string())),
+            None => Err(Failure::ours("no profile is taken: press Sample")),
+        }
+    }
+
+    /// Begins a profile.
+    fn sample(&self) -> Result<(), Failure> {
+        let mut flame = lock(&self.flame);
+        if flame.is_none() {
+            if self.is_launched {
+                return Err(Failure::ours(
+                    "a profile that was ended can't be begun again: the program's end is waited for",
+                ));
+            }
+            *flame = Some(flame::begin(self.pid())?);
+        }
+        Ok(())
+    }
+
+    fn stop_sampling(&self) -> Result<(), Failure> {
+        if let Some(scrape) = lock(&self.flame).take() {
+            scrape.stop()?;
+            attach::leave(self.pid().cast_signed());
+        }
+        Ok(())
+    }
+
     /// Makes the process tell its calls.
     fn listen(&self) -> Result<(), Failure> {
         let mut reading = lock(&self.reading);
@@ -316,18 +361,8 @@ impl Watched {
         }
         let pid = self.pid().cast_signed();
         self.heard.forget_births();
-        let began = Reading::start(Wishes::default(), Ear::new(self.heard.clone()))?;
-        match attach::tell(pid, &began.feed.item().to_string_lossy()) {
-            Ok(()) => {
-                *reading = Some(began);
-                Ok(())
-            }
-            Err(failure) => {
-                began.feed.stop();
-                began.end()?;
-                Err(failure)
-            }
-        }
+        *reading = Some(Reading::of_running(pid, Wishes::default(), Ear::new(self.heard.clone()))?);
+        Ok(())
     }
 
     fn stop_listening(&self) -> Result<(), Failure> {

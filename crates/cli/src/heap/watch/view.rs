@@ -105,7 +105,7 @@ impl Recording {
             .collect();
         Answer::json(
             json!({
-                "pid": self.known.pid, "phase": "recorded", "listening": false, "held": false, "launched": false, "calls": summary.calls,
+                "pid": self.known.pid, "phase": "recorded", "listening": false, "sampling": false, "held": false, "launched": false, "calls": summary.calls,
                 "lost": 0, "seconds": seconds(summary.nanos), "kernel": [], "curve": curve, "lines": recorded::names(),
             })
             .to_string(),

@@ -1,15 +1,14 @@
 //! What a profiled program tells, as it comes out of the rings: samples are unwound at once, while the program's mappings are what they
 //! were, and put in the order of the clock.
 
-use crate::feed::{Feed, Thread};
-use crate::trace::Listener;
 use heapglass_event::record::{Kind, NO_ARENA, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_profile::collect::{Collector, Key};
-use heapglass_profile::model::{CUT, Frame, Profile};
+use heapglass_profile::model::{CUT, Frame, Profile, SIGNAL};
+use heapglass_stacks::module::Images;
 use heapglass_stacks::unwind::{Place, Process, Sample, Stack};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The library's file: its own frames aren't the program's.
@@ -18,6 +17,9 @@ const LIBRARY: &str = "libheapglass";
 pub struct Ears {
     pub collector: Collector,
     processes: Vec<Process>,
+    images: Images,
+    /// What processes call themselves that have another number here: in a container they count from 1.
+    aliases: HashMap<u32, u32>,
     /// Where each process's modules begin among all.
     modules: HashMap<(usize, usize), u32>,
     module_count: u32,
@@ -35,6 +37,13 @@ pub struct Ears {
     known_modules: usize,
     pub samples: u64,
     pub was_taken: bool,
+}
+
+/// Who writes to a ring, by the kernel's numbers.
+#[derive(Clone, Copy)]
+pub struct Writer {
+    pub pid: u32,
+    pub tid: u32,
 }
 
 /// More of them aren't kept.
@@ -81,6 +90,8 @@ impl Ears {
         Ears {
             collector: Collector::new(interval),
             processes: Vec::new(),
+            images: Images::default(),
+            aliases: HashMap::new(),
             modules: HashMap::new(),
             module_count: 0,
             rings: HashMap::new(),
@@ -98,17 +109,31 @@ impl Ears {
         }
     }
 
+    /// A file that the program may have deleted before anybody hears of it.
+    pub fn keep(&self, path: &Path) {
+        self.images.keep(path);
+    }
+
+    /// This process, by its number here, is to be heard, whatever number it has where it is.
+    pub fn expect(&mut self, pid: u32) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let own = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
+        self.aliases.extend(own.map(|own| (own, pid)));
+    }
+
     fn process(&mut self, pid: u32) -> usize {
+        let pid = self.aliases.get(&pid).copied().unwrap_or(pid);
         if let Some(index) = self.processes.iter().position(|process| process.pid == pid) {
             return index;
         }
-        let mut process = Process::new(pid);
+        let mut process = Process::with(pid, self.images.clone());
         process.look();
         self.processes.push(process);
         self.processes.len() - 1
     }
 
-    fn take(&mut self, thread: Thread, head: Record, body: &[Record], maps: &mut Vec<u8>) {
+    fn take(&mut self, thread: Writer, head: Record, body: &[Record], maps: &mut Vec<u8>) {
         let words = |records: &[Record]| -> Vec<u8> {
             records.iter().flat_map(Record::words).flat_map(u64::to_le_bytes).collect()
         };
@@ -169,6 +194,7 @@ impl Ears {
                 Place::In(module, address) => (Some(self.module(index, module)), address),
                 Place::Made(address) => (None, address),
                 Place::Nowhere(_) => (None, 0),
+                Place::Signal => (None, SIGNAL),
             };
             numbers.push(self.collector.frame(Frame { module, address, lines: Vec::new() }));
         }
@@ -245,8 +271,10 @@ impl Ears {
     }
 }
 
-impl Listener for Ears {
-    fn hear(&mut self, ring: usize, thread: Thread, records: &[Record]) {
+/// What is heard, by whoever reads the rings.
+impl Ears {
+    /// What was written to a ring since the last time.
+    pub fn hear(&mut self, ring: usize, thread: Writer, records: &[Record]) {
         let mut voice = self.rings.remove(&ring).unwrap_or_default();
         for &record in records {
             let head = match voice.head {
@@ -272,21 +300,20 @@ impl Listener for Ears {
         self.rings.insert(ring, voice);
     }
 
-    fn leave(&mut self, ring: usize) {
+    /// A ring is another's from here on.
+    pub fn leave(&mut self, ring: usize) {
         self.rings.remove(&ring);
     }
 
-    fn pause(&mut self, feed: &Feed) -> bool {
-        let clock = feed.clock();
+    /// All rings were read. The clock of the records, and what nobody will hear of.
+    pub fn pause(&mut self, tick: u64, nanos_per_tick: f64, lost: u64) {
         if self.first_tick == 0 {
-            self.first_tick = clock.tick;
+            self.first_tick = tick;
         }
-        self.nanos_per_tick = clock.nanos_per_tick;
-        self.dropped = feed.lost();
-        self.was_taken = feed.first().is_some();
+        self.nanos_per_tick = nanos_per_tick;
+        self.dropped = lost;
         // All that was told before the last pause has been read since.
-        let horizon = std::mem::replace(&mut self.horizon, clock.tick);
+        let horizon = std::mem::replace(&mut self.horizon, tick);
         self.settle(horizon);
-        true
     }
 }
