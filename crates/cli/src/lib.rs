@@ -16,6 +16,7 @@ mod find;
 pub mod hand;
 mod heap;
 mod launch;
+mod output;
 mod play;
 mod profile;
 mod program;

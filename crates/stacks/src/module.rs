@@ -4,10 +4,11 @@ use crate::maps::Mapping;
 use framehop::{ExplicitModuleSectionInfo, Module as Tables};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Object, ObjectSection, ReadCache, ReadRef};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// A module as it lies in a process.
 pub struct Module {
@@ -35,10 +36,10 @@ impl Module {
             true => vec![by_map, format!("/proc/{pid}/exe")],
             false => vec![inside, by_map, mapping.path.clone()],
         };
-        places.into_iter().find_map(|place| Module::read(File::open(place).ok()?, mapping))
+        places.into_iter().find_map(|place| Module::read(open(Path::new(&place)).ok()?, mapping))
     }
 
-    fn read(file: File, mapping: &Mapping) -> Option<(Module, Tables<Vec<u8>>)> {
+    pub(crate) fn read(file: File, mapping: &Mapping) -> Option<(Module, Tables<Vec<u8>>)> {
         let mut magic = [0; 4];
         file.read_exact_at(&mut magic, 0).ok()?;
         if &magic != b"\x7fELF" {
@@ -68,6 +69,16 @@ impl Module {
     }
 }
 
+/// Opens a file of code by a path that somebody told. A pipe or a device there would be waited for, or do something.
+pub fn open(path: &Path) -> io::Result<File> {
+    const NONBLOCK: i32 = 0o4000;
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 /// By the segment that the mapping is of: its file offset tells where it was to lie.
 fn bias<'a, R: ReadRef<'a>>(elf: &ElfFile64<'a, object::Endianness, R>, mapping: &Mapping) -> Option<u64> {
     let endian = elf.endian();
@@ -75,7 +86,7 @@ fn bias<'a, R: ReadRef<'a>>(elf: &ElfFile64<'a, object::Endianness, R>, mapping:
     elf.elf_program_headers().iter().filter(|header| header.p_type(endian) == object::elf::PT_LOAD).find_map(|header| {
         let (offset, bytes) = (header.p_offset(endian), header.p_filesz(endian));
         // Mappings are of whole pages.
-        let inside = mapping.offset < offset + bytes && offset < mapping.offset + length;
+        let inside = mapping.offset < offset.saturating_add(bytes) && offset < mapping.offset.saturating_add(length);
         let is_code = header.p_flags(endian).0 & object::elf::PF_X.0 != 0;
         let lies = header.p_vaddr(endian).wrapping_add(mapping.offset.wrapping_sub(offset));
         (inside && is_code).then(|| mapping.start.wrapping_sub(lies))
@@ -88,7 +99,8 @@ fn tables<'a, R: ReadRef<'a>>(
     bias: u64,
 ) -> Tables<Vec<u8>> {
     let section = |name: &str| elf.section_by_name(name);
-    let range = |name: &str| section(name).map(|section| section.address()..section.address() + section.size());
+    let range =
+        |name: &str| section(name).map(|section| section.address()..section.address().saturating_add(section.size()));
     let data = |name: &str| section(name).and_then(|section| section.data().ok().map(<[u8]>::to_vec));
     let info = ExplicitModuleSectionInfo {
         base_svma: 0,
@@ -100,4 +112,17 @@ fn tables<'a, R: ReadRef<'a>>(
         ..Default::default()
     };
     Tables::new(mapping.path.clone(), mapping.start..mapping.end, bias, info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_isnt_opened() {
+        assert!(open(Path::new("/proc/self/exe")).is_ok());
+        for other in ["/dev/null", "/proc/self/fd", "/no/such/file"] {
+            assert!(open(Path::new(other)).is_err(), "{other}");
+        }
+    }
 }

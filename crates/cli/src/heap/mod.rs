@@ -7,6 +7,7 @@ pub mod launch;
 pub mod ledger;
 pub mod live;
 pub mod map;
+mod peer;
 mod recorded;
 pub mod serve;
 pub mod text;

@@ -1,7 +1,7 @@
 //! `heapglass profile`: who allocates, by call stack, sampled; and what is done with profiles afterwards: `show`, `diff`, `export`,
 //! `symbolize`. `leaks` is told in its own file.
 
-mod ears;
+pub mod ears;
 pub mod files;
 pub mod leaks;
 mod names;
@@ -9,6 +9,7 @@ pub mod scrape;
 
 use crate::failure::Failure;
 use crate::feed::Wishes;
+use crate::output;
 use crate::trace::{observe, observe_running};
 use ears::Ears;
 use heapglass_profile::export::{self, Form};
@@ -145,7 +146,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if path == Path::new("-") {
         return std::io::stdout().write_all(bytes).map_err(|e| failed(path, e));
     }
-    std::fs::write(path, bytes).map_err(|e| failed(path, e))
+    output::write(path, bytes).map_err(|e| failed(path, e))
 }
 
 impl Profile {
@@ -153,7 +154,7 @@ impl Profile {
         // Refused before the program runs for hours rather than after.
         for path in [&self.output, &self.flamegraph, &self.folded, &self.pprof].into_iter().flatten() {
             if path != Path::new("-") {
-                std::fs::File::create(path).map_err(|e| failed(path, e))?;
+                output::create(path).map_err(|e| failed(path, e))?;
             }
         }
         let wishes = Wishes {

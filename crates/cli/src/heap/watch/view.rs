@@ -15,7 +15,6 @@ use heapglass_report::filter::{self, Filter};
 use heapglass_report::line::{Clock, Style, Writer};
 use heapglass_report::map::{SHADES, Shade};
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +43,7 @@ impl View {
         let failed = |e| capture::said(&self.file, &e);
         let pid = capture.event(1).map_err(failed)?.map_or(0, |event| event.thread.pid);
         let recording = Recording { capture, file: self.file, pid, last: Mutex::default() };
-        let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+        let door = Door::personal(self.port)?;
         open_browser(&door, self.no_open);
         door.serve(&|request| recording.answer(request, &door.token));
         Ok(ExitCode::SUCCESS)
