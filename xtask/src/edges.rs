@@ -45,7 +45,17 @@ const OURS: [(&str, &[&str]); 8] = [
     ),
     ("xtask", &["heapglass-bench"]),
     // It tries all of it.
-    ("heapglass-fuzzed", &["heapglass-capture", "heapglass-cli", "heapglass-heap", "heapglass-os"]),
+    (
+        "heapglass-fuzzed",
+        &[
+            "heapglass-capture",
+            "heapglass-cli",
+            "heapglass-event",
+            "heapglass-heap",
+            "heapglass-inspect",
+            "heapglass-os",
+        ],
+    ),
 ];
 
 pub fn check() -> Outcome {
