@@ -1,5 +1,5 @@
-//! What the shared library shows and contains: it exports the contract's functions and nothing else, and there is nothing
-//! of std or of panicking in it.
+//! What the shared library shows and contains: it exports the contract's functions and nothing else, there is nothing
+//! of std or of panicking in it, and what few programs run lies apart.
 
 use crate::cargo::output;
 use crate::{Outcome, root};
@@ -59,6 +59,9 @@ const CXX: [&str; 20] = [
     "_ZdaPvSt11align_val_tRKSt9nothrow_t",
 ];
 
+/// Sections that `crates/malloc/layout.ld` sets apart, with the least that is in them while its patterns find what they are for.
+const SET_APART: [(&str, u64); 2] = [("heapglass_cold", 64 << 10), ("heapglass_tables", 8 << 20)];
+
 pub fn check() -> Outcome {
     let nm = |options: &[&str]| output(Command::new("nm").current_dir(root()).args(options).arg(LIBRARY));
     let header = fs::read_to_string(root().join(HEADER)).map_err(|e| format!("{HEADER}: {e}"))?;
@@ -77,6 +80,14 @@ pub fn check() -> Outcome {
         faults.push("malloc is not among the library's own symbols: is it stripped?".into());
     }
     faults.extend(all.lines().filter_map(unwelcome).map(|name| format!("{name}: doesn't belong in an allocator")));
+
+    let sections = output(Command::new("size").current_dir(root()).args(["-A", LIBRARY]))?;
+    for (name, least) in SET_APART {
+        let bytes = section_bytes(&sections, name).unwrap_or(0);
+        if bytes < least {
+            faults.push(format!("{name}: {bytes} bytes, at least {least} should be apart"));
+        }
+    }
     faults.iter().for_each(|fault| println!("{fault}"));
     if faults.is_empty() { Ok(()) } else { Err(format!("{} faults", faults.len())) }
 }
@@ -90,6 +101,14 @@ fn declared(header: &str) -> BTreeSet<String> {
         (fresh && header[at + name.len()..].trim_start().starts_with('(')).then_some(name)
     });
     words.collect()
+}
+
+/// The length that `size -A` tells of a section.
+fn section_bytes(listing: &str, name: &str) -> Option<u64> {
+    listing.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+    })
 }
 
 /// The name on a line of nm, if it belongs to std or to panicking. The C++ operators name types of another std.
@@ -107,6 +126,14 @@ mod tests {
     fn a_header_declares_functions_only() {
         let header = "/* heapglass_old is gone */\n#ifndef heapglass_h\nint heapglass_check(void);\nvoid *heapglass_map (int);\n";
         assert_eq!(declared(header).into_iter().collect::<Vec<_>>(), ["heapglass_check", "heapglass_map"]);
+    }
+
+    #[test]
+    fn a_sections_length_is_found_by_its_whole_name() {
+        let listing =
+            "lib.so  :\nsection  size  addr\n.text  105370  52496\nheapglass_cold  99556  162064\nTotal  204926\n";
+        assert_eq!(section_bytes(listing, "heapglass_cold"), Some(99_556));
+        assert_eq!(section_bytes(listing, "heapglass"), None);
     }
 
     #[test]

@@ -19,9 +19,9 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
-mod bytes;
+pub mod bytes;
 pub mod calls;
-mod hash;
+pub mod hash;
 mod model;
 mod order;
 mod pack;

@@ -109,7 +109,7 @@ named and left out.
 Exit status: 0; 1 if PROGRAM failed, or an allocator couldn't be preloaded, in any row; 125 if this command failed, 126 if \
 PROGRAM can't be executed or preloaded into, 127 if it wasn't found.";
 
-fn at_least_one(word: &str) -> Result<usize, String> {
+pub fn at_least_one(word: &str) -> Result<usize, String> {
     match word.parse() {
         Ok(0) => Err("must be 1 or more".into()),
         Ok(number) => Ok(number),
@@ -190,7 +190,7 @@ pub fn allocators(library: &Path, with: &[String]) -> Result<Vec<Allocator>, Fai
     chosen.into_iter().map(absolute).collect()
 }
 
-fn found(library: &Path) -> Vec<Allocator> {
+pub fn found(library: &Path) -> Vec<Allocator> {
     let us = std::env::current_exe().unwrap_or_default();
     // Beside `target/release/heapglass` as Cargo builds it, and beside `bin/heapglass` below a prefix.
     let rivals: Vec<PathBuf> = us.parent().and_then(Path::parent).map(|dir| dir.join("rivals")).into_iter().collect();
@@ -200,7 +200,7 @@ fn found(library: &Path) -> Vec<Allocator> {
 }
 
 /// As `LD_PRELOAD` can carry it. A file that isn't there is left to the loader, whose answer becomes the row.
-fn absolute(mut allocator: Allocator) -> Result<Allocator, Failure> {
+pub fn absolute(mut allocator: Allocator) -> Result<Allocator, Failure> {
     if let Some(library) = &mut allocator.library {
         let path = std::path::absolute(&library).map_err(|e| Failure::ours(format!("{}: {e}", library.display())))?;
         *library = std::fs::canonicalize(&path).unwrap_or(path);

@@ -21,6 +21,7 @@ mod play;
 mod profile;
 mod program;
 pub mod readers;
+pub mod replay;
 mod run;
 mod scratch;
 mod script;
@@ -57,11 +58,13 @@ enum Command {
     Play(play::Play),
     Record(Box<capture::record::Record>),
     Stats(Box<capture::stats::Stats>),
+    Replay(replay::Replay),
     Bench(Box<bench::Bench>),
     Profile(Box<profile::Profile>),
     Leaks(profile::leaks::Leaks),
     Show(profile::files::Show),
     Diff(profile::files::Diff),
+    Mark(capture::marks::Mark),
     Export(profile::files::Export),
     Symbolize(profile::files::Symbolize),
     Map(heap::map::MapCommand),
@@ -97,11 +100,13 @@ pub fn main() -> ExitCode {
         Command::Play(play) => play.carry_out(),
         Command::Record(record) => record.carry_out(),
         Command::Stats(stats) => stats.carry_out(),
+        Command::Replay(replay) => replay.carry_out(),
         Command::Bench(bench) => bench.carry_out(),
         Command::Profile(profile) => profile.carry_out(),
         Command::Leaks(leaks) => leaks.carry_out(),
         Command::Show(show) => show.carry_out(),
         Command::Diff(diff) => diff.carry_out(),
+        Command::Mark(mark) => mark.carry_out(),
         Command::Export(export) => export.carry_out(),
         Command::Symbolize(symbolize) => symbolize.carry_out(),
         Command::Map(map) => map.carry_out(),

@@ -1,9 +1,11 @@
 //! A file for one run, by which the library in the program tells this command something. Its owner's alone, and removed in the end.
 
 use crate::failure::Failure;
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ const DIR_BYTES_MAX: usize = 180;
 
 pub struct Scratch {
     path: PathBuf,
+    /// One that is in memory goes with this, however this command ends.
+    memory: Option<File>,
 }
 
 impl Scratch {
@@ -35,11 +39,21 @@ impl Scratch {
         )))
     }
 
+    /// Without a name, for whoever runs as long as this command does.
+    pub fn in_memory(content: &[u8]) -> Result<Scratch, Failure> {
+        let made = memfd_create("scratch", MemfdFlags::CLOEXEC).map(File::from).map_err(io::Error::from);
+        let filled = made.and_then(|mut file| file.write_all(content).map(|()| file));
+        let file =
+            filled.map_err(|e| Failure::ours(format!("no memory for a file of {} bytes: {e}", content.len())))?;
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        Ok(Scratch { path, memory: Some(file) })
+    }
+
     fn create_in(dir: &Path, kind: &str, content: &[u8]) -> io::Result<Scratch> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let path = dir.join(format!("heapglass-{kind}.{}.{}", std::process::id(), now.as_nanos()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let scratch = Scratch { path };
+        let scratch = Scratch { path, memory: None };
         file.write_all(content)?;
         Ok(scratch)
     }
@@ -58,7 +72,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.memory.is_none() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

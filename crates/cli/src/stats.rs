@@ -9,6 +9,20 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::mem::offset_of;
 
+macro_rules! figure {
+    ($bytes:expr, $field:ident) => {
+        u64_at(&$bytes, offset_of!(Counters, $field))
+    };
+}
+
+/// The most bytes at any time: of chunks in use, of heaps, of mapped chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peaks {
+    pub in_use: u64,
+    pub heap: u64,
+    pub mapped: u64,
+}
+
 /// A page for one run.
 pub struct Page(Scratch);
 
@@ -18,9 +32,27 @@ impl Page {
         Scratch::create("stats", &[0; COUNTERS_BYTES], "the counters").map(Page)
     }
 
+    /// One that is gone when this command is, whatever ends it.
+    pub fn in_memory() -> Result<Page, Failure> {
+        Scratch::in_memory(&[0; COUNTERS_BYTES]).map(Page)
+    }
+
     /// The item of `HEAPGLASS` that makes the library take the page.
     pub fn item(&self) -> OsString {
         self.0.item("stats:")
+    }
+
+    /// What was counted of memory; `None` if nobody did.
+    pub fn peaks(&self) -> Option<Peaks> {
+        let bytes = self.0.read().ok()?;
+        let counts = bytes.len() >= COUNTERS_BYTES
+            && figure!(bytes, magic) == MAGIC
+            && u32_at(&bytes, offset_of!(Counters, version)) == VERSION;
+        counts.then(|| Peaks {
+            in_use: figure!(bytes, peak_bytes),
+            heap: figure!(bytes, heap_peak_bytes),
+            mapped: figure!(bytes, mapped_peak_bytes),
+        })
     }
 
     /// Prints the screen on standard error.
@@ -33,12 +65,6 @@ impl Page {
         // Standard error may be closed; the program's status still counts.
         let _ = io::stderr().write_all(screen.as_bytes());
     }
-}
-
-macro_rules! figure {
-    ($bytes:expr, $field:ident) => {
-        u64_at($bytes, offset_of!(Counters, $field))
-    };
 }
 
 pub fn body(bytes: &[u8]) -> String {

@@ -308,10 +308,12 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         }
         let bin = if size <= SMALL_MAX {
             bin_of(head, size)
-        } else if size <= CACHED_MAX {
-            bin_at(head, class_of(size))
         } else {
-            return false;
+            core::hint::cold_path();
+            if size > CACHED_MAX {
+                return false;
+            }
+            bin_at(head, class_of(size))
         };
         let top = (*bin).top;
         if top == (*bin).limit {
@@ -395,5 +397,9 @@ pub unsafe fn clear(user: usize) {
 /// where a program's own place, and so its break, is low in memory.
 #[inline(always)]
 fn may_be_mapped(user: *mut u8) -> bool {
-    user as usize & 0xfef == 0 && (user.is_null() || !region::is_marked(user as usize))
+    if user as usize & 0xfef != 0 {
+        return false;
+    }
+    core::hint::cold_path();
+    user.is_null() || !region::is_marked(user as usize)
 }

@@ -21,7 +21,7 @@ use crate::thread::{self, Thread};
 use core::ptr;
 
 /// Most bytes that a magazine of one class may hold, if it is to be larger than the smallest.
-const CLASS_BYTES: usize = 64 * 1024;
+const CLASS_BYTES: usize = 128 * 1024;
 /// Most bytes that the larger magazines of one thread may hold, and those of all threads.
 const THREAD_BYTES: usize = 2 * 1024 * 1024;
 const ALL_BYTES: usize = 32 * 1024 * 1024;

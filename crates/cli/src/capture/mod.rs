@@ -1,6 +1,9 @@
 //! Recordings: made by `record`, read by `stats` and whatever else takes a FILE.
 
+pub mod diff;
 pub mod explain;
+pub mod instant;
+pub mod marks;
 pub mod progress;
 pub mod record;
 pub mod stats;

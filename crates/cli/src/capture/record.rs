@@ -3,6 +3,7 @@
 //! The file is written by the thread that reads what the program tells. It blocks all signals, so that a file that may not grow
 //! any more (SIGXFSZ) is an error of a write like any other.
 
+use super::marks;
 use crate::failure::Failure;
 use crate::feed::{self, Feed, Thread, Wishes};
 use crate::stats::grouped;
@@ -63,6 +64,7 @@ impl Record {
         };
         let is_new = !path.exists();
         let file = create(&path, self.force).map_err(refused)?;
+        marks::clear(&path);
         let about = self.about();
         let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
         let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
@@ -80,7 +82,11 @@ impl Record {
         let mut end = About::default();
         end.put("ended", trace::how(&ended));
         end.put("dropped", recorder.lost.to_string());
+        marks::keep(&path, &mut end);
         let closed = undisturbed(|| recorder.finish(&end));
+        if closed.is_ok() {
+            marks::clear(&path);
+        }
         recorder.say(&path, closed);
         Ok(ended.pass_on())
     }

@@ -1,7 +1,7 @@
 //! `heapglass stats FILE`: what all calls of a recording come to.
 
 use super::progress::Progress;
-use super::{open, said};
+use super::{marks, open, said};
 use crate::failure::Failure;
 use crate::heap::ledger::LedgerCommand;
 use crate::heap::{Subject, Whose};
@@ -121,6 +121,9 @@ fn screen(path: &Path, capture: &Capture, tally: &Tally) -> String {
         );
     }
     memory(&mut text, capture, tally);
+    for (name, nanos) in marks::all(path, capture) {
+        let _ = writeln!(text, "  mark {name}, {}", seconds(nanos.saturating_sub(capture.started)));
+    }
     text.push_str("\ncalls           failed  function\n");
     for (name, row) in &tally.functions {
         let _ = write!(text, "{:>12} {:>9}  {name}", grouped(row.calls), grouped(row.failed));

@@ -1,11 +1,15 @@
 //! What is done with profiles that were kept: `show`, `diff`, `export` and `symbolize`.
 
 use super::{Look, Sort, failed, names, shown, write};
+use crate::capture::diff::{Difference, Moment};
+use crate::capture::instant;
 use crate::failure::Failure;
+use heapglass_capture::Capture;
 use heapglass_profile::diff::diff;
 use heapglass_profile::export::{self, Form};
 use heapglass_profile::model::Profile;
 use heapglass_stacks::module;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,11 +24,22 @@ pub struct Show {
     look: Look,
 }
 
-/// Show what one profile has more than another
+/// Show what one profile, or one moment of a recording, has more than another
+///
+/// Of profiles: functions and stacks. Of recordings: chunks that are in use at the second moment and not at the first, and the reverse. A
+/// moment is FILE@INSTANT: FILE@120 after the 120th call, FILE@1.5s so long after the start, FILE@start, FILE@peak, FILE@end, or FILE@NAME of a
+/// mark that `heapglass mark` set. FILE alone is its end, @INSTANT alone is of the same file as the first.
 #[derive(clap::Args)]
 pub struct Diff {
-    before: PathBuf,
-    after: PathBuf,
+    #[arg(value_name = "FILE[@INSTANT]")]
+    before: OsString,
+
+    #[arg(value_name = "FILE[@INSTANT]")]
+    after: OsString,
+
+    /// For machines; of recordings only
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     look: Look,
@@ -111,7 +126,22 @@ impl Show {
 
 impl Diff {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        print(&shown(&diff(&read(&self.before)?, &read(&self.after)?), &self.look, 0))
+        let split = |word: &OsString| instant::split(word).map_err(Failure::ours);
+        let (before, (mut after, at)) = (split(&self.before)?, split(&self.after)?);
+        if after.as_os_str().is_empty() {
+            after.clone_from(&before.0);
+        }
+        // What is named by a moment can only be a recording; so can what isn't a profile.
+        let is_recording = before.1.is_some() || at.is_some() || Capture::open(&before.0).is_ok();
+        if is_recording {
+            let (before, after) = (Moment::of(&before.0, before.1)?, Moment::of(&after, at)?);
+            let difference = Difference::between(before, after);
+            return print(&if self.json { difference.json() } else { difference.render(self.look.rows)? });
+        }
+        if self.json {
+            return Err(Failure::ours("--json is for recordings; `heapglass export --to jsonl` writes profiles"));
+        }
+        print(&shown(&diff(&read(&before.0)?, &read(&after)?), &self.look, 0))
     }
 }
 
