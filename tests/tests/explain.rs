@@ -1,7 +1,8 @@
 //! `heapglass explain`: the steps of A6 and A7, each with its figures, from real calls.
 
 use heapglass_tests::cli::heapglass;
-use heapglass_tests::{Door, Ran, compile, run};
+use heapglass_tests::{Door, Ran, compile, have, run};
+use std::process::Command;
 
 #[track_caller]
 fn explain(words: &[&str]) -> Ran {
@@ -131,6 +132,92 @@ fn classic_mode_is_the_textbooks_sequence() {
         ],
     );
     assert_steps(&calls[13].1, &[("3", "fast bin", "32 bytes: taken, 0x")]);
+}
+
+/// A script whose last call goes through a step of the textbook's, and what is said of it there.
+const STEPS: [(&str, (&str, &str, &str)); 12] = [
+    // malloc
+    ("a=malloc(24); free(a); b=malloc(24)", ("3", "fast bin", "32 bytes: taken, 0x")),
+    ("a=malloc(200); b=malloc(24); free(a); c=malloc(500); d=malloc(200)", ("4", "small bin", "208 bytes: taken, 0x")),
+    (
+        "a=malloc(200); b=malloc(24); free(a); c=malloc(200)",
+        ("5", "unsorted bin", "1 chunk looked at, the last is taken"),
+    ),
+    (
+        "a=malloc(5000); b=malloc(24); free(a); c=malloc(6000); d=malloc(4000)",
+        ("6", "best fit", "of 5008, in a large bin"),
+    ),
+    ("a=malloc(24); b=malloc(24)", ("7", "top", "135136 bytes: 1 × 32 cut off its start, 135104 remain")),
+    ("a=malloc(100000); b=malloc(100000); c=malloc(50000)", ("8", "growth", "bytes gained by the break")),
+    // free
+    ("a=malloc(24); free(a)", ("5", "fast bin", "becomes the first; nothing is merged")),
+    (
+        "a=malloc(200); b=malloc(200); c=malloc(24); free(a); free(b)",
+        ("6", "previous chunk", "of 208 bytes is free; merged, 416"),
+    ),
+    (
+        "a=malloc(200); b=malloc(200); c=malloc(24); free(b); free(a)",
+        ("7", "next chunk", "of 208 bytes is free; merged, 416"),
+    ),
+    ("a=malloc(200); b=malloc(24); free(a)", ("8", "into", "of 208 bytes goes to the unsorted bin")),
+    ("a=malloc(200); free(a)", ("8", "into", "135168 bytes, is the top now")),
+    (
+        "a=malloc(100000); b=malloc(100000); free(b); free(a)",
+        ("9", "trim", "above the trim threshold of 131072: 98304 given back"),
+    ),
+];
+
+#[test]
+fn each_step_of_the_textbook_can_be_seen() {
+    for (script, step) in STEPS {
+        let calls = told(&["--classic", script]);
+        let (_, last) = calls.last().unwrap();
+        assert_steps(last, &[step]);
+        assert!(last.contains("\nafter\n  heap of arena 0, "), "{last}");
+    }
+}
+
+#[test]
+fn links_are_drawn_as_they_stand_in_the_chunks() {
+    let script = "a=malloc(200); b=malloc(24); c=malloc(200); d=malloc(24); free(a); free(c)";
+    let calls = told(&["--classic", script]);
+    let part = &calls.last().unwrap().1;
+    let list = part.split("unsorted bin: bin ⇄ ").nth(1).unwrap_or_else(|| panic!("{part}"));
+    let (first, rest) = list.split_once(" ⇄ ").unwrap();
+    let second = rest.split(' ').next().unwrap();
+    assert!(rest.starts_with(&format!("{second} ⇄ bin\n")), "{part}");
+    assert!(rest.contains(&format!("\n      {first}  FD → bin  BK → {second}\n")), "{part}");
+    assert!(rest.contains(&format!("\n      {second}  FD → {first}  BK → bin")), "{part}");
+    // In a large bin the others of a length hang on the first of it.
+    let script = "a=malloc(2000); b=malloc(24); c=malloc(2000); d=malloc(24); free(a); free(c); e=malloc(9000)";
+    let calls = told(&["--classic", script]);
+    let part = &calls.last().unwrap().1;
+    assert!(part.contains(" (and 1 as long) ⇄ bin\n") && part.contains("'s ring"), "{part}");
+}
+
+#[test]
+fn on_a_terminal_it_is_in_colour() {
+    if !have("script") {
+        return;
+    }
+    let words =
+        format!("'{}' explain --classic 'a=malloc(200); b=malloc(24); free(a)'", heapglass().get_program().display());
+    let on_terminal = |no_colour: &str| {
+        let mut script = Command::new("script");
+        script.args(["-qec", &words, "/dev/null"]).env("NO_COLOR", no_colour);
+        for name in ["LD_PRELOAD", "HEAPGLASS", "HEAPGLASS_PRELOADED"] {
+            script.env_remove(name);
+        }
+        run(&mut script).ok().out
+    };
+    let shown = on_terminal("");
+    let is_told = |line: &str| shown.lines().any(|shown| shown.trim_end().starts_with(line));
+    assert!(
+        is_told("\x1b[1mfree(0x") && is_told("\x1b[33m  * 0x") && is_told("\x1b[32m    unsorted bin: bin ⇄ "),
+        "{shown}"
+    );
+    assert!(shown.contains("\x1b[32m............\x1b[0m|"), "{shown}");
+    assert!(!on_terminal("1").contains('\x1b'));
 }
 
 #[test]

@@ -55,6 +55,17 @@ fn a_fault_ends_the_heap_and_a_fresh_one_follows() {
 }
 
 #[test]
+fn the_last_step_is_explained_again() {
+    let ran = scripted(&["--classic"], "malloc 200\nfree a\nexplain\n").ok();
+    let again = ran.out.split("> explain\n").nth(1).unwrap();
+    assert!(again.starts_with("free(0x") && again.contains("\n   8  into "), "{again}");
+    assert!(again.contains("\nbefore\n") && again.contains("208 bytes  P--  in use"), "{again}");
+    assert!(again.contains("\nafter\n"), "{again}");
+    let nothing = scripted(&[], "explain\n");
+    assert!(nothing.code == Some(125) && nothing.err.contains("nothing was done yet"), "{nothing:#?}");
+}
+
+#[test]
 fn what_is_wrong_with_a_line_is_said() {
     for (line, says) in [
         ("mallok 3", "'mallok' is no call that a script knows"),
@@ -143,6 +154,7 @@ type("free a\r", r"^free\(0x[0-9a-f]+\) = <void>", r"80 bytes +P--  cached")
 type(UP + UP, "^> malloc 64$")
 type(DOWN, "^> free a$")
 type(UP + LEFT + LEFT + "1" + "\r", r"^b: malloc\(164\) = 0x", r"176 bytes +---  in use|176 bytes +P--  in use")
+type("explain\r", "^before$", "^after$")
 type("t2: malloc 5000\r", r"^c: malloc\(5000\) = 0x", "heap of arena 1, ")
 type("nonsense 3\r", "'nonsense' is no call")
 type("free b; free b\r", "double free", "reset for a fresh heap")

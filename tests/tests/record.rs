@@ -114,6 +114,32 @@ fn what_calls_come_to_is_told() {
 }
 
 #[test]
+fn what_came_and_went_is_told_by_bin() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    let steps = program("tests/trace/steps.c");
+    let mut command = heapglass();
+    command.env("HEAPGLASS", "tcache:0").args(["record", "-o"]).arg(&file).args(["--", &steps, "5000"]);
+    run(&mut command).ok();
+    let told = stats(&file);
+    let rows = told["bins"].as_array().unwrap();
+    let sum = |name: &str, what: &str| -> u64 {
+        rows.iter().filter(|row| row["name"] == name).map(|row| row[what].as_u64().unwrap()).sum()
+    };
+    for name in ["fast bin", "unsorted bin", "small bin", "large bin", "top"] {
+        assert!(sum(name, "put") > 100 && sum(name, "taken") > 50, "{name}: {told:#}");
+    }
+    assert_eq!(sum("thread cache", "put"), 0, "classic mode has none");
+    // Fast and small bins are told by length, and nothing comes out of one that didn't go in.
+    for row in rows.iter().filter(|row| row["name"] == "fast bin" || row["name"] == "small bin") {
+        assert!(row["bytes"].as_u64().is_some() && row["taken"].as_u64() <= row["put"].as_u64(), "{row}");
+    }
+    let screen = run(heapglass().arg("stats").arg(&file)).ok().out;
+    let line = screen.lines().find(|line| line.contains("  small bin, ")).unwrap_or_else(|| panic!("{screen}"));
+    assert!(line.ends_with(" lengths"), "{line}");
+}
+
+#[test]
 fn threads_and_children_are_recorded_in_the_order_of_time() {
     let dir = Dir::new("record");
     let file = dir.path().join("threads");
@@ -146,14 +172,102 @@ fn a_crowd_of_children_and_two_recordings_at_once_keep_apart() {
 }
 
 #[test]
-fn samples_are_one_allocation_in_so_many_with_what_became_of_it() {
+fn samples_are_one_for_so_many_bytes_with_what_became_of_each() {
     let dir = Dir::new("record");
     let file = dir.path().join("recording");
-    record(&file, &["--interval", "50"], &[&program("tests/trace/goes_on.c"), "/dev/null"]).ok();
+    record(&file, &["--interval", "13K"], &[&program("tests/trace/goes_on.c"), "/dev/null"]).ok();
     let told = stats(&file);
     let (made, freed) = (calls(&told, "malloc"), calls(&told, "free"));
-    assert!((2000..8000).contains(&made), "{told:#}");
+    // 53 million bytes in 200,000 allocations: 4,000 samples, 60 more or less.
+    assert!((3600..4400).contains(&made), "{told:#}");
     assert!(made - freed <= 2 && told["unknown_frees"] == 0, "{told:#}");
+    // Long ones are likelier.
+    let mean = told["allocated"]["bytes"].as_u64().unwrap() / made;
+    assert!(mean > 300, "{mean} bytes each, where all have 250");
+    let again = dir.path().join("again");
+    let mut command = heapglass();
+    command.args(["run", "--interval", "13K", "--record"]).arg(&again);
+    run(command.args(["--", &program("tests/trace/goes_on.c"), "/dev/null"])).ok();
+    assert!((3600..4400).contains(&calls(&stats(&again), "malloc")));
+    let screen = run(heapglass().arg("stats").arg(&file)).ok().out;
+    assert!(screen.contains("samples: one for 13,312 bytes on average; all figures are of these alone"), "{screen}");
+}
+
+#[test]
+fn names_of_recordings_are_filled_in() {
+    let dir = Dir::new("record");
+    let names = || {
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let record = |flags: &[&str]| {
+        let mut command = heapglass();
+        run(command.current_dir(dir.path()).arg("record").args(flags).args(["--", "sh", "-c", "echo $$"])).ok()
+    };
+    // The process is the program, not the recorder.
+    let pid = record(&[]).out.trim().to_owned();
+    assert_eq!(names(), [format!("heapglass.sh.{pid}.hg")]);
+    for _ in 0..2 {
+        record(&["-o", "%e-%n.hg"]);
+    }
+    assert_eq!(names()[1..], ["sh-1.hg", "sh-2.hg"]);
+    let ran = run(heapglass().args(["record", "-o", "%x.hg", "true"]));
+    assert!(ran.code == Some(125) && ran.err.contains("a name has no '%x'"), "{ran:#?}");
+}
+
+#[test]
+fn a_call_takes_few_bytes() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    let steps = program("tests/trace/steps.c");
+    for words in [
+        &[steps.as_str(), "20000"][..],
+        &[&steps, "20000", "4"],
+        &["bash", "-c", "for i in {1..20000}; do a[i]=$i; done"],
+    ] {
+        let _ = fs::remove_file(&file);
+        record(&file, &[], words).ok();
+        let told = stats(&file);
+        let (bytes, calls) = (told["file_bytes"].as_f64().unwrap(), told["calls"].as_f64().unwrap());
+        assert!(calls > 10_000.0 && bytes / calls < 12.0, "{words:?}: {bytes} bytes, {calls} calls");
+    }
+}
+
+#[test]
+fn a_long_recording_is_read_in_little_memory_and_it_is_said_how_far() {
+    if !have("prlimit") || !have("script") {
+        return;
+    }
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    record(&file, &[], &[&program("tests/trace/steps.c"), "200000"]).ok();
+    let calls = stats(&file)["calls"].as_u64().unwrap();
+    assert!(calls > 4_000_000, "{calls}");
+    let readings: [&[&str]; 4] = [
+        &["explain", "--at", "1"],
+        &["explain", "--at", "2000000"],
+        &["explain", "--at", "4000000"],
+        &["stats", "--json"],
+    ];
+    for words in readings {
+        let mut limited = Command::new("prlimit");
+        limited.arg("--data=67108864").arg(heapglass().get_program()).args(words).arg(&file);
+        let ran = run(&mut limited).ok();
+        assert!(ran.out.len() > 100, "{words:?} {ran:#?}");
+    }
+    let words = format!("'{}' stats '{}'", heapglass().get_program().display(), file.display());
+    let ran = run(Command::new("script").args(["-qec", &words, "/dev/null"])).ok();
+    // Where it is read within half a second there is nothing to say.
+    let (said, rest) = ran.out.split_once("recording:").unwrap_or_else(|| panic!("{ran:#?}"));
+    assert!(rest.contains("exited with 0") && !rest.contains("reading, "), "{ran:#?}");
+    assert!(
+        !said.contains("heapglass") || said.contains("\rheapglass: reading, ") && said.contains("\r\x1b[K"),
+        "{ran:#?}"
+    );
+    let plain = run(heapglass().arg("stats").arg(&file)).ok();
+    assert!(!plain.err.contains("reading"), "{plain:#?}");
 }
 
 fn grows_to(file: &Path, bytes: u64) {
@@ -207,6 +321,9 @@ fn a_full_disk_closes_the_recording_and_the_program_goes_on() {
     let told: Value = serde_json::from_str(&ran.out).unwrap();
     // What was there of it is whole.
     assert_eq!(told["closed"], true, "{told:#} {}", ran.err);
+    let calls = told["calls"].as_u64().unwrap();
+    let said: String = err.split("ends early, after ").nth(1).unwrap().chars().take_while(|c| *c != ' ').collect();
+    assert_eq!(said.replace(',', ""), calls.to_string(), "{err}");
 }
 
 #[test]

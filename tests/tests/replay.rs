@@ -238,7 +238,7 @@ fn what_cant_be_played_or_only_in_part_is_said() {
     let steps = program("tests/trace/steps.c");
     let file = record(&dir, &["--interval", "50"], &[&steps, "3000"]);
     let ran = replay(&file, &[]);
-    assert!(ran.code == Some(125) && ran.err.contains("has only one allocation in about 50"), "{ran:#?}");
+    assert!(ran.code == Some(125) && ran.err.contains("has only samples, one for 50 bytes on average"), "{ran:#?}");
     let other = dir.file("other", b"no recording", 0o644);
     let ran = replay(&other, &[]);
     assert!(ran.code == Some(125) && ran.err.contains("is no recording"), "{ran:#?}");

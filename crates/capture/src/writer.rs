@@ -79,6 +79,12 @@ impl Writer {
         &self.state
     }
 
+    /// Calls that stand in the file by now.
+    pub fn written(&self) -> u64 {
+        let calls = self.blocks.iter().filter(|block| block.kind == Kind::Calls);
+        calls.map(|block| block.calls).sum()
+    }
+
     /// Takes the next call, which is changed to what a reader will find. Its clock is the processor's.
     pub fn add(&mut self, thread: Thread, call: &mut Call) -> io::Result<()> {
         call.began = call.began.saturating_sub(self.tick) >> TICK_SHIFT;

@@ -1,20 +1,22 @@
 //! Making a process that already runs on Heapglass tell what it does: it is stopped, made to call `heapglass_tell` of its own
 //! library, and let go as it was. The function makes a few system calls and changes nothing that the program could have been
-//! at work on, so it doesn't matter where the process was stopped.
-//!
-//! # Safety
-//! Registers and a piece of stack that is below everything in use are borrowed for one call. A call that the kernel was
-//! asked for and that the stop interrupted begins anew when the registers are back, as after any debugger's visit.
+//! at work on, so it doesn't matter where the process was stopped. When the reader has had enough, the process is visited once
+//! more, and what it had mapped goes.
 
 use crate::failure::Failure;
+#[cfg(target_arch = "x86_64")]
+use crate::visit;
 use object::{Object, ObjectSymbol};
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 /// The function that begins to tell.
 const FUNCTION: &str = "heapglass_tell";
-/// Bytes below the stack pointer that may be in use (the ABI's red zone), and some more.
-const BELOW: u64 = 1024;
+/// What the file is called in a process's mappings.
+const MAPPING: &str = "heapglass-events";
+/// How often, and how long after one another, a process is asked to let go of it: a thread may be writing to it.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where `heapglass_tell` lies in a process.
 fn find(pid: i32) -> Result<u64, Failure> {
@@ -52,76 +54,37 @@ fn find(pid: i32) -> Result<u64, Failure> {
 /// Makes the process tell in the file of this item (`events:FILE`).
 #[cfg(target_arch = "x86_64")]
 pub fn tell(pid: i32, item: &str) -> Result<(), Failure> {
-    use nix::errno::Errno;
-    use nix::sys::ptrace::{self, Options};
-    use nix::sys::signal::Signal;
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-    use nix::unistd::Pid;
-
+    // What an earlier reader that was killed left behind.
+    leave(pid);
     let function = find(pid)?;
     let file = item.strip_prefix("events:").unwrap_or(item);
-    let process = Pid::from_raw(pid);
-    let failed = |what: &str, e: Errno| Failure::ours(format!("process {pid}: {what}: {e}"));
-    let next = || waitpid(process, Some(WaitPidFlag::__WALL)).map_err(|e| failed("it can't be waited for", e));
-    ptrace::seize(process, Options::empty()).map_err(|e| match e {
-        Errno::EPERM => Failure::ours(format!(
-            "process {pid}: it may not be attached to (it is somebody else's, is traced already, or kernel.yama.ptrace_scope \
-             forbids it)"
-        )),
-        e => failed("it can't be attached to", e),
-    })?;
-    // From here on, whatever fails, the process goes on: letting go of it is the end of the attempt.
-    let mut kept_back = None;
-    let done = (|| {
-        ptrace::interrupt(process).map_err(|e| failed("it can't be stopped", e))?;
-        while !matches!(next()?, WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)) {}
-        let before = ptrace::getregs(process).map_err(|e| failed("its registers", e))?;
-        let mut call = before;
-        let place = (before.rsp - BELOW) & !15;
-        let mut text = file.as_bytes().to_vec();
-        text.push(0);
-        let stack = place - 512;
-        let memory = fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"));
-        let written = memory.and_then(|memory| {
-            memory.write_all_at(&text, place)?;
-            // It returns to nowhere, which stops it.
-            memory.write_all_at(&[0; 8], stack - 8)
-        });
-        written.map_err(|e| Failure::ours(format!("process {pid}: its memory: {e}")))?;
-        (call.rip, call.rdi, call.rsp, call.rax) = (function, place, stack - 8, 0);
-        // No call of the kernel's is to begin anew in the middle of ours.
-        call.orig_rax = u64::MAX;
-        ptrace::setregs(process, call).map_err(|e| failed("its registers", e))?;
-        let result = loop {
-            ptrace::cont(process, None).map_err(|e| failed("it doesn't go on", e))?;
-            match next()? {
-                WaitStatus::Stopped(_, Signal::SIGSEGV) => {
-                    let now = ptrace::getregs(process).map_err(|e| failed("its registers", e))?;
-                    if now.rip == 0 {
-                        break now.rax as u32;
-                    }
-                    // A fault of the function's own would come again for ever.
-                    ptrace::setregs(process, before).map_err(|e| failed("its registers", e))?;
-                    return Err(Failure::ours(format!("process {pid}: the call in it failed")));
-                }
-                WaitStatus::Stopped(_, signal) => kept_back = Some(signal),
-                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
-                    return Err(Failure::ours(format!("process {pid} ended")));
-                }
-                _ => {}
-            }
-        };
-        ptrace::setregs(process, before).map_err(|e| failed("its registers", e))?;
-        match result {
-            0 => Ok(()),
-            _ => {
-                Err(Failure::ours(format!("process {pid} can't open {file}: it runs as another user, or in a sandbox")))
-            }
+    let mut thread = visit::Stopped::stop(pid, pid)?;
+    match thread.call(function, Some(file.as_bytes()))? {
+        0 => Ok(()),
+        visit::TAKEN => Err(Failure::ours(format!("process {pid}: somebody else is told already what it does"))),
+        _ => Err(Failure::ours(format!("process {pid} can't open {file}: it runs as another user, or in a sandbox"))),
+    }
+}
+
+/// Lets a process forget the files that nobody reads any more. All its threads are stopped for that: none may be at it. Where that
+/// can't be had, the mapping stays, and harms nobody.
+#[cfg(target_arch = "x86_64")]
+pub fn leave(pid: i32) {
+    let has_any = || fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(MAPPING));
+    for _ in 0..TRIES {
+        if !has_any() {
+            return;
         }
-    })();
-    // What came for it meanwhile is handed on.
-    let _ = ptrace::detach(process, kept_back);
-    done
+        let Ok(function) = find(pid) else { return };
+        let Ok(mut threads) = visit::stop_all(pid) else { return };
+        let Some(first) = threads.first_mut() else { return };
+        match first.call(function, None) {
+            Ok(visit::BUSY) => {}
+            _ => return,
+        }
+        drop(threads);
+        std::thread::sleep(PAUSE);
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -129,3 +92,6 @@ pub fn tell(pid: i32, _: &str) -> Result<(), Failure> {
     find(pid)?;
     Err(Failure::ours("attaching is written for x86-64 only"))
 }
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn leave(_: i32) {}

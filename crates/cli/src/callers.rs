@@ -16,8 +16,8 @@ pub struct Callers {
     modules: HashMap<u32, Vec<Module>>,
     /// Opened once each, or not to be opened.
     files: Vec<(PathBuf, Option<Loader>)>,
-    /// The lines for each address that came up before.
-    lines: HashMap<(u32, u64), String>,
+    /// What was found for each address that came up before.
+    names: HashMap<(u32, u64), Vec<String>>,
 }
 
 struct Module {
@@ -62,25 +62,33 @@ impl Callers {
         let is_over = |other: &Module| other.start < module.end && module.start < other.end;
         if modules.iter().any(is_over) {
             modules.retain(|other| !is_over(other));
-            self.lines.retain(|(process, address), _| *process != pid || !(start..end).contains(address));
+            self.names.retain(|(process, address), _| *process != pid || !(start..end).contains(address));
         }
         modules.push(module);
     }
 
-    /// Writes a call's callers, a line for each.
-    pub fn write(&mut self, to: &mut Vec<u8>, call: &Call, pid: u32) {
-        let addresses = call.of(Kind::Callers).flat_map(|step| [step.a, step.b, step.c]);
-        for address in addresses.filter(|&address| address != 0) {
-            let known = self.lines.entry((pid, address)).or_insert_with(|| {
-                let modules = self.modules.get(&pid).map_or(&[][..], Vec::as_slice);
+    /// A call's callers, the innermost first, each with all its functions.
+    pub fn of(&mut self, call: &Call, pid: u32) -> Vec<&[String]> {
+        let steps = call.of(Kind::Callers).flat_map(|step| [step.a, step.b, step.c]);
+        let addresses: Vec<u64> = steps.filter(|&address| address != 0).collect();
+        for &address in &addresses {
+            let Callers { modules, files, names } = self;
+            names.entry((pid, address)).or_insert_with(|| {
+                let modules = modules.get(&pid).map_or(&[][..], Vec::as_slice);
                 let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
-                let names = match module.and_then(|module| Some((module, self.files.get(module.file)?))) {
+                match module.and_then(|module| Some((module, files.get(module.file)?))) {
                     Some((module, file)) => named(module, file, address),
                     None => vec![format!("{address:#x}")],
-                };
-                names.iter().map(|name| format!("{INDENT}{name}\n")).collect()
+                }
             });
-            to.text(known);
+        }
+        addresses.iter().filter_map(|&address| self.names.get(&(pid, address)).map(Vec::as_slice)).collect()
+    }
+
+    /// Writes a call's callers, a line for each.
+    pub fn write(&mut self, to: &mut Vec<u8>, call: &Call, pid: u32) {
+        for name in self.of(call, pid).into_iter().flatten() {
+            to.text(INDENT).text(name).text("\n");
         }
     }
 }

@@ -12,6 +12,7 @@ use heapglass_event::record::{Kind, Record};
 use heapglass_event::ring::DRAW_ALL;
 use heapglass_report::calls::{Call, Collector, Found};
 use heapglass_report::explain::explain;
+use heapglass_report::paint::paint;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -54,8 +55,8 @@ impl Explain {
             if self.classic {
                 return Err(Failure::ours("a recording is as it was recorded: --classic belongs to `heapglass run`"));
             }
-            let text = capture::explain::told(Path::new(file), number, is_bold())?;
-            let _ = io::stdout().write_all(text.as_bytes());
+            let text = capture::explain::told(Path::new(file), number)?;
+            let _ = io::stdout().write_all(shown(text).as_bytes());
             return Ok(ExitCode::SUCCESS);
         }
         if self.classic {
@@ -86,7 +87,7 @@ impl Explain {
         // What the hand's own start took comes first.
         let told = &calls[calls.len().saturating_sub(wanted)..];
         // A reader who has seen enough has closed it.
-        let _ = io::stdout().write_all(explain(told, is_bold()).as_bytes());
+        let _ = io::stdout().write_all(shown(explain(told)).as_bytes());
         match (self.at, told.is_empty()) {
             (Some(number), true) => Err(Failure::ours(format!("the program made fewer than {number} calls"))),
             // A script may lead to the process's being stopped, which is then what was asked about.
@@ -96,8 +97,10 @@ impl Explain {
     }
 }
 
-fn is_bold() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// In colour, where standard output is a terminal.
+pub fn shown(text: String) -> String {
+    let has_colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if has_colour { paint(&text) } else { text }
 }
 
 /// Lets the hand make the calls.

@@ -202,9 +202,9 @@ impl Feed {
         taken.map(|ring| ring.pid.load(Relaxed)).any(lives)
     }
 
-    /// Did any process take part?
-    pub fn was_taken(&self) -> bool {
-        self.control().pid.load(Acquire) != 0
+    /// The process that took part first, if any did.
+    pub fn first(&self) -> Option<u32> {
+        Some(self.control().pid.load(Acquire)).filter(|pid| *pid != 0)
     }
 
     /// Calls, or parts of calls, that nobody will hear of.

@@ -17,6 +17,7 @@ pub mod hand;
 mod heap;
 mod launch;
 mod output;
+mod own_file;
 mod play;
 mod profile;
 mod program;
@@ -30,6 +31,7 @@ mod stats;
 mod suite;
 mod supervise;
 mod trace;
+mod visit;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};

@@ -57,6 +57,10 @@ pub struct Run {
     #[arg(long, requires = "record")]
     force: bool,
 
+    /// With --record: only samples, one for so many bytes allocated on average
+    #[arg(long, value_name = "BYTES", requires = "record", default_value = "1", value_parser = crate::profile::bytes)]
+    interval: u64,
+
     /// Children too; also what PROGRAM itself becomes by exec
     #[arg(short, long)]
     follow_forks: bool,
@@ -78,12 +82,13 @@ that belongs to this command.";
 
 impl Run {
     pub fn plain(words: Vec<OsString>) -> Run {
-        Run { stats: false, explain_crash: false, record: None, force: false, follow_forks: false, words }
+        Run { stats: false, explain_crash: false, record: None, force: false, interval: 1, follow_forks: false, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
         if let Some(file) = self.record {
-            return record::Record::into_file(file, self.force, self.follow_forks, self.words).carry_out();
+            return record::Record::into_file(file, self.force, self.interval, self.follow_forks, self.words)
+                .carry_out();
         }
         let name = self.words[0].clone();
         let library = find::library()?;

@@ -5,7 +5,8 @@
 use crate::callers::Callers;
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
-use crate::{attach, feed, find, launch, output, program, run, script, supervise};
+use crate::output::{self, Output};
+use crate::{attach, feed, find, launch, own_file, program, run, script, supervise};
 use heapglass_event::record::Record;
 use heapglass_report::calls::{Call, Collector, Found};
 use heapglass_report::filter::{self, Comparison, Filter};
@@ -14,7 +15,7 @@ use heapglass_report::summary::Summary;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Trace {
-    /// Where lines go instead of standard error; - is standard output
+    /// Where lines go instead of standard error; - is standard output. In a name, %p is the process, %e the program, %h the host, %t the
+    /// time in seconds, %n the first number that makes a new file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -40,8 +42,8 @@ pub struct Trace {
     #[arg(short, long)]
     follow_forks: bool,
 
-    /// Which calls to show: names (malloc,free or !free), syscalls, size>=4096, bin=large, arena=1, thread=2. Given several times,
-    /// calls must pass all
+    /// Which calls to show: names (malloc,free or !free), syscalls, size>=4096, bin=large, arena=1, thread=2, stack~REGEX (a caller's
+    /// line as -k shows it). Given several times, calls must pass all
     #[arg(short = 'e', long = "filter", value_name = "EXPR", value_parser = filter::parse)]
     filters: Vec<Filter>,
 
@@ -99,6 +101,13 @@ enum Format {
     Ltrace,
 }
 
+/// Where lines go.
+struct Opened {
+    to: Box<dyn Write + Send>,
+    has_colour: bool,
+    file: Option<Output>,
+}
+
 fn bytes(text: &str) -> Result<u64, String> {
     filter::bytes(text).ok_or_else(|| format!("'{text}' is no number of bytes"))
 }
@@ -107,7 +116,7 @@ impl Trace {
     pub fn carry_out(mut self) -> Result<ExitCode, Failure> {
         let sizes = [(Comparison::AtLeast, self.min_size), (Comparison::AtMost, self.max_size)];
         self.filters.extend(sizes.into_iter().filter_map(|(how, size)| Some(Filter::Size(how, size?))));
-        let (output, colour) = self.open()?;
+        let Opened { to, has_colour, file } = self.open()?;
         let style = Style {
             time: match (self.relative, self.time) {
                 (true, _) => Time::Relative,
@@ -117,40 +126,48 @@ impl Trace {
             },
             takes: self.time_in_call,
             bare: self.format == Format::Ltrace,
-            colour,
+            colour: has_colour,
         };
+        let callers = self.stack_trace || self.filters.iter().any(Filter::needs_callers);
         let scribe = Scribe {
             writer: Writer::new(style),
             filters: std::mem::take(&mut self.filters),
             counts_only: self.summary,
             shows_pids: self.follow_forks,
-            callers: self.stack_trace.then(Callers::default),
-            output: Some(output),
+            callers: callers.then(Callers::default),
+            shows_callers: self.stack_trace,
+            output: Some(to),
+            file,
             ..Scribe::default()
         };
-        let wishes =
-            Wishes { follows: self.follow_forks, lossy: self.lossy, callers: self.stack_trace, ..Wishes::default() };
+        let wishes = Wishes { follows: self.follow_forks, lossy: self.lossy, callers, ..Wishes::default() };
         if let Some(pid) = self.pid {
             let (ended, mut scribe) = observe_running(pid, wishes, None, scribe)?;
             scribe.finish(if ended { "the process ended" } else { "detached" });
             return Ok(ExitCode::SUCCESS);
         }
         let (ended, mut scribe) = observe(self.words, wishes, None, scribe)?;
+        scribe.settle(ended.pid);
         scribe.finish(&how(&ended));
         Ok(ended.pass_on())
     }
 
-    /// The output, and whether it is in colour.
-    fn open(&self) -> Result<(Box<dyn Write + Send>, bool), Failure> {
+    fn open(&self) -> Result<Opened, Failure> {
         let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let stream = |to, is_terminal: bool| Opened { to, has_colour: wants_colour && is_terminal, file: None };
         Ok(match &self.output {
-            None => (Box::new(io::stderr()), wants_colour && io::stderr().is_terminal()),
-            Some(path) if path == Path::new("-") => {
-                (Box::new(io::stdout()), wants_colour && io::stdout().is_terminal())
-            }
-            Some(path) => {
-                let file = output::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
-                (Box::new(file), false)
+            None => stream(Box::new(io::stderr()), io::stderr().is_terminal()),
+            Some(path) if path == Path::new("-") => stream(Box::new(io::stdout()), io::stdout().is_terminal()),
+            Some(pattern) => {
+                let known = match (self.pid, self.words.first()) {
+                    (Some(pid), _) => output::Known::of_process(pid.cast_unsigned()),
+                    (None, program) => output::Known::of_program(program.map_or(OsStr::new(""), OsString::as_os_str)),
+                };
+                // As strace does, and a shell's `>`.
+                let output = Output::new(pattern, known, true)?;
+                let path = output.path();
+                let file = own_file::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
+                Opened { to: Box::new(file), has_colour: false, file: Some(output) }
             }
         })
     }
@@ -223,7 +240,9 @@ pub fn observe_running<L: Listener>(
     }
     let has_ended = !feed::lives(pid.cast_unsigned());
     reading.feed.stop();
-    Ok((has_ended, reading.end()?))
+    let listener = reading.end()?;
+    attach::leave(pid);
+    Ok((has_ended, listener))
 }
 
 /// The thread that reads, and what it reads from.
@@ -301,10 +320,12 @@ pub struct Scribe {
     counts_only: bool,
     /// Which thread made a call is said once there are several.
     shows_pids: bool,
-    /// Names of callers, where they are wanted.
+    /// Names of callers, where they are wanted, be it only by a filter.
     callers: Option<Callers>,
+    shows_callers: bool,
     /// `None` once it was closed, or is full.
     output: Option<Box<dyn Write + Send>>,
+    file: Option<Output>,
     /// By the ring's number.
     rings: HashMap<usize, Voice>,
     /// Threads of each process, in the order in which they came.
@@ -358,7 +379,10 @@ impl Listener for Scribe {
 
     fn pause(&mut self, feed: &Feed) -> bool {
         self.writer.clock = feed.clock();
-        self.was_taken = feed.was_taken();
+        if let Some(pid) = feed.first().filter(|_| !self.was_taken) {
+            self.was_taken = true;
+            self.settle(pid);
+        }
         self.lost = feed.lost();
         self.write_page();
         self.output.is_some()
@@ -366,6 +390,13 @@ impl Listener for Scribe {
 }
 
 impl Scribe {
+    fn settle(&mut self, pid: u32) {
+        if let Some(file) = &mut self.file {
+            // Where that can't be had, the file keeps the name that it has.
+            let _ = file.settle(pid);
+        }
+    }
+
     fn number_of(&mut self, thread: Thread) -> u32 {
         if let Some(number) = self.threads.get(&thread) {
             return *number;
@@ -382,22 +413,29 @@ impl Scribe {
         let start = self.page.len();
         match found {
             Found::Call(call) => {
-                self.count(call);
                 // Also of those that aren't shown: modules are told once.
                 if let Some(callers) = &mut self.callers {
                     callers.learn(call, pid);
                 }
-                if self.counts_only || !self.filters.iter().all(|filter| filter.passes(call, number)) {
+                let is_wanted = self.wants(call, pid, number);
+                match self.counts_only {
+                    true if is_wanted => self.summary.add(call),
+                    true => {}
+                    false => self.summary.count(call),
+                }
+                if self.counts_only || !is_wanted {
                     return;
                 }
                 self.writer.call(&mut self.page, prefix, call);
-                if let Some(callers) = &mut self.callers {
+                if let Some(callers) = self.callers.as_mut().filter(|_| self.shows_callers) {
                     callers.write(&mut self.page, call, pid);
                 }
                 self.lines.push((call.began, start, self.page.len()));
             }
             Found::Outside(record) => {
-                self.summary.add_kernel(&record);
+                if !self.counts_only || self.filters.is_empty() {
+                    self.summary.add_kernel(&record);
+                }
                 if !self.counts_only && self.filters.is_empty() {
                     self.writer.outside(&mut self.page, prefix, &record);
                     let time = self.lines.last().map_or(0, |line| line.0);
@@ -407,8 +445,15 @@ impl Scribe {
         }
     }
 
-    fn count(&mut self, call: &Call) {
-        if self.counts_only { self.summary.add(call) } else { self.summary.count(call) }
+    fn wants(&mut self, call: &Call, pid: u32, number: u32) -> bool {
+        if !self.filters.iter().all(|filter| filter.passes(call, number)) {
+            return false;
+        }
+        // Last: names are dear.
+        let mut by_callers = self.filters.iter().filter(|filter| filter.needs_callers()).peekable();
+        let Some(callers) = self.callers.as_mut().filter(|_| by_callers.peek().is_some()) else { return true };
+        let lines = callers.of(call, pid);
+        by_callers.all(|filter| filter.passes_by(lines.iter().copied().flatten().map(String::as_str)))
     }
 
     /// Writes the lines of a round, in the order of time where they are of several threads.

@@ -8,7 +8,7 @@ use crate::policy::{POLICY, Thp};
 use crate::report;
 use crate::secure;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::tell;
+use crate::tell::{self, Begun};
 use heapglass_event::{COUNTERS_BYTES, Counters, MAGIC, VERSION};
 use heapglass_os as os;
 
@@ -181,14 +181,16 @@ fn terminated(path: &[u8]) -> Option<[u8; 256]> {
 }
 
 /// `events:FILE`: tells each step of each call by a file that a reader made.
-pub fn tell_into(path: &[u8]) -> bool {
-    tell_into_file(path).is_ok()
+pub fn tell_into(path: &[u8]) -> Begun {
+    match terminated(path) {
+        // SAFETY: the name is shorter than its buffer, so a NUL follows.
+        Some(name) => unsafe { tell::begin_telling(name.as_ptr()) },
+        None => Begun::No,
+    }
 }
 
 fn tell_into_file(path: &[u8]) -> Result<(), Wrong> {
-    let name = terminated(path).ok_or(Wrong::Value)?;
-    // SAFETY: the name is shorter than its buffer, so a NUL follows.
-    unsafe { tell::begin_telling(name.as_ptr()) }.then_some(()).ok_or(Wrong::Value)
+    if tell_into(path) == Begun::Yes { Ok(()) } else { Err(Wrong::Value) }
 }
 
 /// `stats:FILE`: counts into the first page of a file, where another process reads it. The first process to take the page

@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::policy::POLICY;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::tell;
-pub use crate::tell::Told;
+pub use crate::tell::{Begun, Told, fall_silent};
 use heapglass_event::record::Record;
 pub use heapglass_event::record::{Call, Kernel, Kind, Outcome};
 

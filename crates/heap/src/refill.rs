@@ -79,8 +79,13 @@ impl Thread {
 
     /// A chunk of at least `size` bytes, at most `CACHED_MAX`, out of the cache; live.
     pub fn pop(&mut self, size: usize) -> Option<Chunk> {
-        let before = if probe::tells() { self.cached(class_for(size)).len() } else { 0 };
         let popped = self.pop_quietly(size);
+        // The class that it came out of; a longer one than was asked for may lie in the same class or the next.
+        let before = match popped {
+            _ if !probe::tells() => 0,
+            Some(chunk) => self.cached(class_of(chunk.size().min(CACHED_MAX))).len() + 1,
+            None => self.cached(class_of(size)).len(),
+        };
         let outcome = if popped.is_some() { Outcome::Taken } else { Outcome::Empty };
         probe::step(Kind::Cache, outcome, [size, before, popped.map_or(0, Chunk::user)]);
         popped

@@ -6,8 +6,9 @@
 //! the reader is gone.
 //!
 //! # Safety
-//! The mapping stays for the rest of the process. A thread writes to its own ring only; the shared one is written with its
-//! lock held.
+//! A thread writes to its own ring only; the shared one is written with its lock held. The mapping stays as long as anybody may be
+//! at it: a thread says so before it looks where the mapping is (`enter`), in a count of its own or by that lock. Only when nobody is,
+//! and all threads but one are stopped, it is taken away (`fall_silent`).
 
 use crate::arch;
 use crate::callers;
@@ -19,8 +20,9 @@ use crate::probe::{Call, Kind, Outcome};
 use crate::profile;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 use crate::sync::lock::Lock;
-use crate::thread;
+use crate::thread::{self, Thread};
 use core::ptr;
+use core::sync::atomic::compiler_fence;
 use heapglass_event::record::{Record, SCHEMA};
 use heapglass_event::ring::{
     CONTROL_BYTES, Control, DRAW_ALL, DRAW_NONE, FILE_BYTES, LAYOUT, MAGIC, Phase, RINGS, Ring,
@@ -48,10 +50,13 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 pub enum Told {
     No,
     /// There was no room.
-    Dropped,
+    Dropped {
+        by: Entered,
+    },
     Yes {
         /// The number of the call, where it is drawn.
         drawn: u64,
+        by: Entered,
     },
 }
 
@@ -61,40 +66,56 @@ pub fn is_on() -> bool {
     ON.load(Relaxed)
 }
 
-/// Maps the file and begins to tell. `false` where it isn't one of ours.
+/// What came of the wish to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begun {
+    Yes,
+    /// The file isn't one of ours.
+    No,
+    /// Somebody else listens.
+    Taken,
+}
+
+/// Maps the file and begins to tell.
 ///
 /// # Safety
 /// `path` points to a NUL-terminated string.
-pub unsafe fn begin_telling(path: *const u8) -> bool {
+pub unsafe fn begin_telling(path: *const u8) -> Begun {
     // SAFETY: as the caller promises.
-    let Ok(file) = (unsafe { os::open(path) }) else { return false };
+    let Ok(file) = (unsafe { os::open(path) }) else { return Begun::No };
     let is_long = os::file_bytes(file).is_ok_and(|bytes| bytes >= FILE_BYTES);
     let mapped = if is_long { os::map_file_near(file, FILE_BYTES, PLACE).ok() } else { None };
     os::close(file);
-    let Some(mapped) = mapped else { return false };
+    let Some(mapped) = mapped else { return Begun::No };
     // SAFETY: a shared mapping, long enough for the record, whose fields are atomics.
     let control = unsafe { &*(mapped as *const Control) };
     let is_ours = (control.magic.load(Relaxed), control.layout.load(Relaxed), control.schema.load(Relaxed))
         == (MAGIC, LAYOUT, SCHEMA);
-    if !is_ours {
+    let is_profile = is_ours && control.interval.load(Relaxed) != 0;
+    // A forked child that keeps silent has its parent's, too.
+    let (before, tells) =
+        if is_profile { (profile::mapping(), profile::is_on()) } else { (CONTROL.load(Relaxed), is_on()) };
+    // SAFETY: null, or mapped: this thread is the only one that could take it away.
+    let is_taken = tells && unsafe { before.as_ref() }.is_some_and(|before| !before.is_deserted());
+    if !is_ours || is_taken {
         // SAFETY: mapped above, and nobody has it.
         let _ = unsafe { os::unmap(mapped, FILE_BYTES) };
-        return false;
+        return if is_ours { Begun::Taken } else { Begun::No };
     }
     let me = os::process_id();
     let taken = control.pid.compare_exchange(0, me, Relaxed, Relaxed);
     if taken.is_err_and(|by| by != me) && control.follows.load(Relaxed) == 0 {
-        return true;
+        return Begun::Yes;
     }
-    if control.interval.load(Relaxed) != 0 {
+    if is_profile {
         profile::begin(control);
-        return true;
+        return Begun::Yes;
     }
     callers::after_fork();
     CONTROL.store(ptr::from_ref(control).cast_mut(), Release);
     POLICY.observed.store(true, Relaxed);
     ON.store(true, Release);
-    true
+    Begun::Yes
 }
 
 /// Nobody listens any more: threads go back to their fast paths as they come by.
@@ -105,8 +126,94 @@ fn end_telling() {
     }
 }
 
+/// Takes the mapping away that nobody listens at any more, so that the process is what it was before. `false` where that must wait: a
+/// thread is at it.
+///
+/// # Safety
+/// All other threads are stopped.
+pub unsafe fn fall_silent() -> bool {
+    let is_left = !SHARING.is_locked() && !profile::is_shared() && thread::all().all(|thread| !is_at_it(thread));
+    let (mine, its) = (CONTROL.load(Acquire), profile::mapping());
+    for (place, is_mine) in [(mine, true), (its, false)] {
+        // SAFETY: null, or mapped.
+        if unsafe { place.as_ref() }.is_none_or(|control| !control.is_deserted()) {
+            continue;
+        }
+        if !is_left {
+            return false;
+        }
+        if is_mine {
+            end_telling();
+            CONTROL.store(ptr::null_mut(), Relaxed);
+            SHARED.store(ptr::null_mut(), Relaxed);
+        } else {
+            profile::forget();
+        }
+        for thread in thread::all() {
+            // SAFETY: records stay; the cells are their threads' own, which are stopped.
+            unsafe {
+                (*thread).ring = if is_mine { ptr::null() } else { (*thread).ring };
+                (*thread).profile_ring = if is_mine { (*thread).profile_ring } else { ptr::null() };
+            }
+        }
+        // SAFETY: nobody is at it, and nothing leads to it any more.
+        let _ = unsafe { os::unmap(place as usize, FILE_BYTES) };
+    }
+    true
+}
+
+fn is_at_it(thread: *mut Thread) -> bool {
+    // SAFETY: records stay; this one's thread is stopped, or the caller.
+    unsafe { (&raw const (*thread).visits).read_volatile() != 0 }
+}
+
+/// How a thread says that it is at the mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// In its record.
+    ByCount,
+    /// It has none: by holding the lock of those.
+    ByLock,
+}
+
+/// To be said before the mapping is looked for; `None` where the thread is at it for a call of which this is a part.
+fn enter() -> Option<Entered> {
+    if SHARING.is_owned_by(thread::owner()) {
+        return None;
+    }
+    match own_record() {
+        Some(record) => {
+            come(record);
+            Some(Entered::ByCount)
+        }
+        None => SHARING.lock(thread::owner()).then_some(Entered::ByLock),
+    }
+}
+
+fn exit(entered: Entered) {
+    match (entered, own_record()) {
+        (Entered::ByLock, _) => SHARING.unlock(),
+        (Entered::ByCount, Some(record)) => go(record),
+        (Entered::ByCount, None) => {}
+    }
+}
+
+/// One more reason for the mapping to stay. By address: callers may be at work on the record.
+pub fn come(record: *mut Thread) {
+    // SAFETY: the calling thread's own record.
+    unsafe { (*record).visits += 1 };
+    // What stops a thread finds its words as far as it had come.
+    compiler_fence(SeqCst);
+}
+
+pub fn go(record: *mut Thread) {
+    compiler_fence(SeqCst);
+    // SAFETY: as in `come`, which was before.
+    unsafe { (*record).visits = (*record).visits.wrapping_sub(1) };
+}
+
 fn control() -> Option<&'static Control> {
-    // SAFETY: null, or mapped for ever.
+    // SAFETY: null, or mapped for as long as the thread has not gone.
     unsafe { CONTROL.load(Acquire).as_ref() }
 }
 
@@ -125,13 +232,17 @@ pub fn after_fork() {
     }
 }
 
-/// The cell in the calling thread's record that says which ring is its own. By address: callers may be at work on the record.
-fn own_cell() -> Option<*mut *const Ring> {
+/// By address, as above.
+fn own_record() -> Option<*mut Thread> {
     // SAFETY: the word points at a head; a head's thread, where it has one, is the calling thread's record.
-    unsafe {
-        let record = (*arch::word()).thread;
-        (!record.is_null()).then(|| &raw mut (*record).ring)
-    }
+    let record = unsafe { (*arch::word()).thread };
+    (!record.is_null()).then_some(record)
+}
+
+/// The cell in the calling thread's record that says which ring is its own.
+fn own_cell() -> Option<*mut *const Ring> {
+    // SAFETY: the calling thread's own record.
+    own_record().map(|record| unsafe { &raw mut (*record).ring })
 }
 
 fn set_own_ring(ring: *const Ring) {
@@ -141,16 +252,14 @@ fn set_own_ring(ring: *const Ring) {
     }
 }
 
-/// The ring that the calling thread writes to now.
+/// The ring that the calling thread writes to now. A call that began in the shared ring ends there, though the thread may have got a
+/// record meanwhile.
 fn ring() -> Option<&'static Ring> {
-    let ring = match own_cell() {
-        // SAFETY: the calling thread's own.
-        Some(cell) => unsafe { *cell },
-        None if SHARING.is_owned_by(thread::owner()) => SHARED.load(Relaxed),
-        None => ptr::null(),
-    };
-    // SAFETY: null, or a ring of the mapping.
-    unsafe { ring.as_ref() }
+    if SHARING.is_owned_by(thread::owner()) {
+        return ring_of(SHARED.load(Relaxed));
+    }
+    // SAFETY: the calling thread's own.
+    own_cell().and_then(|cell| ring_of(unsafe { *cell }))
 }
 
 /// Is it a ring of this file, and not of one that an earlier reader made?
@@ -174,24 +283,33 @@ pub fn take_ring(control: &'static Control) -> *const Ring {
 #[cold]
 #[inline(never)]
 pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
-    let Some(control) = control() else { return Told::No };
-    if control.is_deserted() {
-        end_telling();
-        return Told::No;
-    }
     let now = arch::cycles() as usize;
     if !call.frees() && call != Call::ThreadEnd {
         // It would come to its record a moment later anyway.
         let _ = thread::current();
     }
-    let Some(ring) = ring_for_call(control) else { return Told::No };
+    let Some(entered) = enter() else { return Told::No };
+    let told = begin_entered(call, arguments, now, entered);
+    if told == Told::No {
+        exit(entered);
+    }
+    told
+}
+
+fn begin_entered(call: Call, arguments: [usize; 2], now: usize, by: Entered) -> Told {
+    let Some(control) = control() else { return Told::No };
+    if control.is_deserted() {
+        end_telling();
+        return Told::No;
+    }
+    let Some(ring) = ring_for_call(control, by) else { return Told::No };
     wait_for_leave(control);
     // SAFETY: the ring is this thread's.
     unsafe {
         if control.lossy.load(Relaxed) != 0 && ring.room(false) < ROOM && ring.room(true) < ROOM {
             ring.dropped.fetch_add(1, Relaxed);
             ring.set_phase(Phase::Silent);
-            return Told::Dropped;
+            return Told::Dropped { by };
         }
         ring.set_phase(Phase::Telling);
     }
@@ -202,14 +320,14 @@ pub fn begin(call: Call, arguments: [usize; 2]) -> Told {
     }
     let asked = control.draw.load(Relaxed);
     if asked == DRAW_NONE {
-        return Told::Yes { drawn: 0 };
+        return Told::Yes { drawn: 0, by };
     }
     let number = CALLS.fetch_add(1, Relaxed) + 1;
     if asked != DRAW_ALL && asked != number {
-        return Told::Yes { drawn: 0 };
+        return Told::Yes { drawn: 0, by };
     }
     draw::all(number, false);
-    Told::Yes { drawn: number }
+    Told::Yes { drawn: number, by }
 }
 
 /// A reader who wants to see call after call holds them back. No lock of the heap's is held here, so those that wait stand in
@@ -221,19 +339,16 @@ fn wait_for_leave(control: &Control) {
 }
 
 /// The ring that the calling thread is to tell its call in; `None` where it tells of one already, or there is none.
-fn ring_for_call(control: &'static Control) -> Option<&'static Ring> {
-    let ring = match own_cell() {
+fn ring_for_call(control: &'static Control, by: Entered) -> Option<&'static Ring> {
+    let ring = match (by, own_cell()) {
         // SAFETY: the calling thread's own.
-        Some(cell) => unsafe {
+        (Entered::ByCount, Some(cell)) => unsafe {
             if !is_of(control, *cell) {
                 *cell = take_ring(control);
             }
             *cell
         },
-        None => {
-            if !SHARING.lock(thread::owner()) {
-                return None;
-            }
+        _ => {
             if !is_of(control, SHARED.load(Relaxed)) {
                 SHARED.store(take_ring(control).cast_mut(), Relaxed);
             }
@@ -242,7 +357,6 @@ fn ring_for_call(control: &'static Control) -> Option<&'static Ring> {
     };
     let Some(ring) = ring_of(ring) else {
         control.unheard.fetch_add(1, Relaxed);
-        end_sharing();
         return None;
     };
     // SAFETY: the ring is this thread's.
@@ -254,17 +368,12 @@ fn ring_of(ring: *const Ring) -> Option<&'static Ring> {
     unsafe { ring.as_ref() }
 }
 
-fn end_sharing() {
-    if SHARING.is_owned_by(thread::owner()) {
-        SHARING.unlock();
-    }
-}
-
 /// The call ends, returning `result`.
 #[cold]
 #[inline(never)]
 pub fn end(told: Told, call: Call, result: usize, failed: bool) {
-    if let Told::Yes { drawn } = told {
+    let (Told::Yes { by, .. } | Told::Dropped { by }) = told else { return };
+    if let Told::Yes { drawn, .. } = told {
         let bytes = if result == 0 || call.gives_back() { 0 } else { free::length(result) };
         if drawn != 0 {
             draw::all(drawn, true);
@@ -276,13 +385,21 @@ pub fn end(told: Told, call: Call, result: usize, failed: bool) {
         // SAFETY: this thread's.
         unsafe { ring.set_phase(Phase::Outside) };
     }
-    end_sharing();
+    exit(by);
 }
 
 /// Tells one record.
 #[cold]
 #[inline(never)]
 pub fn put(record: Record) {
+    // Not every record belongs to a call.
+    let record_of = own_record();
+    record_of.inspect(|&record| come(record));
+    put_entered(record);
+    record_of.inspect(|&record| go(record));
+}
+
+fn put_entered(record: Record) {
     let (Some(ring), Some(control)) = (ring(), control()) else { return };
     // SAFETY: the ring is this thread's.
     unsafe {
@@ -323,11 +440,15 @@ pub fn wait(ring: &Ring, control: &Control, records: u64) -> bool {
 
 /// The calling thread ends: somebody else may have its ring.
 pub fn leave() {
-    if let Some(cell) = own_cell() {
+    if let Some(record) = own_record() {
+        come(record);
         // SAFETY: the calling thread's own.
-        if let Some(ring) = ring_of(unsafe { core::mem::replace(&mut *cell, ptr::null()) }) {
-            ring.leave();
+        for cell in unsafe { [&raw mut (*record).ring, &raw mut (*record).profile_ring] } {
+            // SAFETY: as above.
+            if let Some(ring) = ring_of(unsafe { cell.replace(ptr::null()) }) {
+                ring.leave();
+            }
         }
+        go(record);
     }
-    profile::leave();
 }

@@ -65,6 +65,8 @@ pub struct Thread {
     pub granted_bytes: usize,
     /// Where its calls are told; null until the first one is. `tell` alone looks at it.
     pub ring: *const Ring,
+    /// Reasons for the mapping that its rings lie in to stay. `tell` alone looks at it.
+    pub visits: u32,
     /// When an allocation is a guarded sample.
     pub sampler: Sampler,
     /// What it is about a profile, and where that is told.
@@ -170,6 +172,14 @@ pub fn for_free() -> Option<&'static mut Thread> {
     }
 }
 
+/// All records that there ever were, also those that are nobody's now.
+pub fn all() -> impl Iterator<Item = *mut Thread> {
+    let newest = ALL.load(Acquire);
+    let listed = |thread: *mut Thread| (!thread.is_null()).then_some(thread);
+    // SAFETY: records stay, and each was written before it was listed, or is zero but for its link.
+    core::iter::successors(listed(newest), move |&thread| listed(unsafe { (*thread).older }))
+}
+
 /// As `current`, but makes nothing.
 #[inline]
 pub fn existing() -> Option<&'static mut Thread> {
@@ -227,6 +237,7 @@ fn attach() -> Option<&'static mut Thread> {
             epoch: decay::epoch(),
             granted_bytes: 0,
             ring: ptr::null(),
+            visits: 0,
             sampler: sampler.map_or_else(|| Sampler::new(index), Sampler::resumed),
             profiler: profile::Sampler::NEW,
             profile_ring: ptr::null(),

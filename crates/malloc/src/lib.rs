@@ -15,7 +15,7 @@ mod start;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
-use heapglass_heap::probe::{self, Call};
+use heapglass_heap::probe::{self, Begun, Call};
 use heapglass_heap::{aligned, check, config, free as heap_free, malloc as heap_malloc, realloc as heap_realloc};
 use heapglass_os as os;
 
@@ -168,13 +168,22 @@ pub extern "C" fn heapglass_check() -> c_int {
     check::check(false).min(c_int::MAX as usize) as c_int
 }
 
-/// Begins to tell each step of each call in a file that `heapglass trace -p` made: 0, or -1 where it isn't one. It makes system
-/// calls and nothing else, so it may be called wherever the program was stopped.
+/// Begins to tell each step of each call in a file that `heapglass trace -p` made: 0, -1 where it isn't one, or -2 where
+/// another is told already. It makes system calls and nothing else, so it may be called wherever the program was stopped. With null, forgets the files that nobody reads any
+/// more: 0, or -1 where a thread is just writing to one.
 ///
 /// # Safety
-/// `file` is a NUL-terminated string.
+/// `file` is a NUL-terminated string, or null, where all other threads are stopped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn heapglass_tell(file: *const c_char) -> c_int {
+    if file.is_null() {
+        // SAFETY: as the caller promises.
+        return if unsafe { probe::fall_silent() } { 0 } else { -1 };
+    }
     // SAFETY: as the caller promises.
-    if config::tell_into(unsafe { CStr::from_ptr(file) }.to_bytes()) { 0 } else { -1 }
+    match config::tell_into(unsafe { CStr::from_ptr(file) }.to_bytes()) {
+        Begun::Yes => 0,
+        Begun::No => -1,
+        Begun::Taken => -2,
+    }
 }

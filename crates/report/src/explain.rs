@@ -7,10 +7,10 @@ use crate::text;
 use heapglass_event::record::{Kind, Outcome, Record};
 use std::fmt::Write;
 
-/// Explains calls one after the other. `bold` where the reader can show it.
-pub fn explain(calls: &[Call], bold: bool) -> String {
+/// Explains calls one after the other.
+pub fn explain(calls: &[Call]) -> String {
     let mut out = String::new();
-    let mut teller = Teller::new(bold);
+    let mut teller = Teller::default();
     for call in calls {
         if !out.is_empty() {
             out.push('\n');
@@ -27,27 +27,19 @@ pub fn explain(calls: &[Call], bold: bool) -> String {
 /// Tells calls as they come: the heap before one is drawn only if it isn't what was drawn last.
 #[derive(Default)]
 pub struct Teller {
-    pub bold: bool,
     seen: Option<Picture>,
 }
 
 impl Teller {
-    pub fn new(bold: bool) -> Teller {
-        Teller { bold, seen: None }
-    }
-
     pub fn tell(&mut self, call: &Call) -> String {
-        let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-        let told = steps(call);
-        let (head, rest) = told.split_once('\n').unwrap_or((&told, ""));
-        let mut out = format!("{on}{head}{off}\n{rest}");
+        let mut out = steps(call);
         let (before, after) = (Picture::of(&call.steps, false), Picture::of(&call.steps, true));
         if let Some(before) = before.as_ref().filter(|before| self.seen.as_ref() != Some(before)) {
             let after = after.as_ref().unwrap_or(before);
-            let _ = write!(out, "{on}before{off}\n{}", before.draw(after));
+            let _ = write!(out, "before\n{}", before.draw(after));
         }
         if let (Some(after), Some(before)) = (&after, &before) {
-            let _ = write!(out, "{on}after{off}\n{}", after.draw(before));
+            let _ = write!(out, "after\n{}", after.draw(before));
         }
         if let (Some(fault), Some(before)) = (call.of(Kind::Fault).find(|fault| fault.a != 0), &before) {
             would_have(&mut out, fault, before);
@@ -221,7 +213,7 @@ mod tests {
             ],
             ..Call::default()
         };
-        let told = explain(&[call], false);
+        let told = explain(&[call]);
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines[0], "malloc(32) = 0x1010");
         assert_eq!(

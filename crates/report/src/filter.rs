@@ -1,11 +1,13 @@
 //! `-e`: which calls are shown. Several are joined by `and`: a call is shown if it passes all of them.
 //!
 //! `malloc,free` names of functions, `!free` all others; `syscalls` calls that caused one; `size>=4096` by what was asked for
-//! (also `>`, `<=`, `<`, `=`, `!=`, with K, M or G behind the number); `bin=large` by what served it; `arena=1`; `thread=N`.
+//! (also `>`, `<=`, `<`, `=`, `!=`, with K, M or G behind the number); `bin=large` by what served it; `arena=1`; `thread=N`;
+//! `stack~REGEX` calls with a caller whose line, as it would be shown, the expression matches somewhere.
 
 use crate::calls::Call;
 use crate::path;
 use heapglass_event::record::{Call as Function, Kind};
+use regex_lite::Regex;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -15,7 +17,20 @@ pub enum Filter {
     Bin(String),
     Arena(u32),
     Thread(u32),
+    Stack(Pattern),
 }
+
+/// A regular expression for the lines of callers.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
@@ -59,6 +74,14 @@ pub fn parse(text: &str) -> Result<Filter, String> {
     if text == "syscalls" {
         return Ok(Filter::Syscalls);
     }
+    // Before all others: the expression may hold any of their signs.
+    if let Some(rest) = text.strip_prefix("stack") {
+        let regex = rest.strip_prefix('~').filter(|regex| !regex.is_empty());
+        let regex = regex.ok_or("after stack stands ~ and a regular expression, as in stack~^parse")?;
+        return Regex::new(regex)
+            .map(|regex| Filter::Stack(Pattern(regex)))
+            .map_err(|e| format!("'{regex}' is no regular expression: {e}"));
+    }
     if let Some(rest) = text.strip_prefix("size") {
         let found = COMPARISONS.iter().find_map(|(sign, how)| rest.strip_prefix(sign).map(|number| (*how, number)));
         let (how, number) = found.ok_or_else(|| format!("'{text}': a comparison is missing, as in size>=4096"))?;
@@ -72,7 +95,7 @@ pub fn parse(text: &str) -> Result<Filter, String> {
             "bin" => Err(format!("'{value}': the bins are {}", BINS.join(", "))),
             "arena" => Ok(Filter::Arena(number()?)),
             "thread" => Ok(Filter::Thread(number()?)),
-            _ => Err(format!("'{key}' is unknown; known are size, bin, arena and thread")),
+            _ => Err(format!("'{key}' is unknown; known are size, bin, arena, thread and stack")),
         };
     }
     let (names, are_shown) = match text.strip_prefix('!') {
@@ -112,6 +135,19 @@ pub fn bytes(text: &str) -> Option<u64> {
 }
 
 impl Filter {
+    /// Does it ask for callers? Then `passes_by` answers, and `passes` passes everything.
+    pub fn needs_callers(&self) -> bool {
+        matches!(self, Filter::Stack(_))
+    }
+
+    /// By a call's callers, a line for each.
+    pub fn passes_by<'a>(&self, mut callers: impl Iterator<Item = &'a str>) -> bool {
+        match self {
+            Filter::Stack(Pattern(regex)) => callers.any(|line| regex.is_match(line)),
+            _ => true,
+        }
+    }
+
     pub fn passes(&self, call: &Call, thread: u32) -> bool {
         match self {
             Filter::Functions { names, are_shown } => call.function.is_some_and(|f| names.contains(&f)) == *are_shown,
@@ -127,6 +163,7 @@ impl Filter {
             Filter::Bin(word) => path::of(call).word() == word,
             Filter::Arena(number) => call.of(Kind::Arena).chain(call.of(Kind::Home)).any(|step| step.n == *number),
             Filter::Thread(number) => thread == *number,
+            Filter::Stack(_) => true,
         }
     }
 }
@@ -155,8 +192,36 @@ mod tests {
         assert_eq!(parse("arena=1"), Ok(Filter::Arena(1)));
         let Ok(Filter::Functions { names, are_shown: true }) = parse("malloc,free") else { panic!() };
         assert_eq!(names, [Function::Malloc, Function::Free]);
-        for wrong in ["size", "size>=", "size>=x", "bin=huge", "colour=red", "mallok", "arena=x", ""] {
+        for wrong in [
+            "size",
+            "size>=",
+            "size>=x",
+            "bin=huge",
+            "colour=red",
+            "mallok",
+            "arena=x",
+            "",
+            "stack",
+            "stack=main",
+            "stack~",
+            "stack~(",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn callers_are_matched_line_by_line() {
+        let filter = parse("stack~^inner|=b!").unwrap();
+        assert!(filter.needs_callers() && !parse("free").unwrap().needs_callers());
+        for (lines, passes) in [
+            (&["outer at a.c:1", "main"][..], false),
+            (&["outer", "inner at a.c:1"], true),
+            (&["the inner"], false),
+            (&["a=b!"], true),
+            (&[], false),
+        ] {
+            assert_eq!(filter.passes_by(lines.iter().copied()), passes, "{lines:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Of what it told: `calls` puts the records of one ring together to calls. From a call, `line` makes the line of a trace, `path`
 //! names what served it, `summary` counts by that, `filter` chooses, and `explain` tells it step by step, with `picture` for
-//! the heap before and after it.
+//! the heap before and after it and `paint` for colour.
 //!
 //! Of what was read: a heap comes in as `inspect` hands it out, chunk by chunk, and `ledger`, `pins`, `map` and `metrics` keep
 //! none of them.
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod around;
+pub mod bins;
 pub use heapglass_capture::calls;
 pub mod explain;
 pub mod filter;
@@ -18,6 +19,7 @@ pub mod ledger;
 pub mod line;
 pub mod map;
 pub mod metrics;
+pub mod paint;
 pub mod path;
 pub mod picture;
 pub mod pins;

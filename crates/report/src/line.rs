@@ -184,14 +184,25 @@ impl Parts<'_> {
     }
 }
 
+/// Of a call that puts away more chunks than this, only how many is told: an arena may merge thousands before it grows.
+const PUT_AWAY: usize = 4;
+
 /// What served the call, in as few words as tell it.
 pub fn served(to: &mut Vec<u8>, call: &Call) {
     let start = to.len();
+    let put_away = call.of(Kind::Into).count();
+    let mut is_crowd_told = false;
     let mut parts = Parts { to, start };
     let is_free = call.function.is_some_and(|function| function.gives_back());
     for step in &call.steps {
         let (Some(kind), Some(outcome)) = (step.kind(), step.outcome()) else { continue };
         let Record { n, a, b, c, .. } = *step;
+        if put_away > PUT_AWAY && matches!(kind, Kind::MergePrev | Kind::MergeNext | Kind::Into) {
+            if !std::mem::replace(&mut is_crowd_told, true) {
+                parts.next().number(put_away as u64).text(" put into bins, ").number(merges(call)).text(" merges");
+            }
+            continue;
+        }
         match (kind, outcome) {
             (Kind::Threshold, Outcome::Above) => drop(parts.next().text("≥ mmap_threshold ").number(b)),
             (Kind::Cache, Outcome::Taken) => {
@@ -257,6 +268,11 @@ pub fn served(to: &mut Vec<u8>, call: &Call) {
     }
 }
 
+fn merges(call: &Call) -> u64 {
+    let merging = call.of(Kind::MergePrev).chain(call.of(Kind::MergeNext));
+    merging.filter(|step| step.went(Outcome::Merged) || step.went(Outcome::WithTop)).count() as u64
+}
+
 fn times(to: &mut Vec<u8>, pieces: u32, bytes: u64) {
     if pieces > 1 {
         to.number(pieces.into()).text(" × ");
@@ -307,6 +323,20 @@ mod tests {
         assert_eq!(left.trim_end(), "malloc(32)               = 0x50000010");
         assert_eq!(right, " grown by a new heap at the break → top 135168 → cut 48");
         assert_eq!(below.trim_start(), "└ brk(0x50021000)                = 0x50021000   (+135,168 B)\n");
+    }
+
+    #[test]
+    fn what_is_put_away_by_the_dozen_is_counted() {
+        let told = |chunks: usize| {
+            let into = step(Kind::Into, Outcome::ToSmall, 0, [0x5000_0000, 64, 0]);
+            let merge = step(Kind::MergeNext, Outcome::Merged, 0, [0x5000_0040, 64, 128]);
+            let steps = [merge, into].repeat(chunks);
+            let mut to = Vec::new();
+            served(&mut to, &Call { steps, ..first() });
+            String::from_utf8(to).unwrap()
+        };
+        assert_eq!(told(1), "merge next 64 → small bin");
+        assert_eq!(told(50), "50 put into bins, 50 merges");
     }
 
     #[test]

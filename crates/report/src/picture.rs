@@ -46,6 +46,9 @@ const SHOWN: usize = 20;
 const WIDTH: u64 = 64;
 /// Links that are drawn of a list.
 const LINKS: usize = 8;
+/// Where in a chunk its links lie, and those of the ring that it leads in a large bin.
+const USER: u64 = 16;
+const RING: u64 = 32;
 
 impl Picture {
     /// The picture before or after a call, if one was told.
@@ -209,7 +212,7 @@ impl List {
                 let _ = writeln!(text, "{}{more} → end", arrows.join(" → "));
             }
             _ => {
-                let _ = writeln!(text, "bin ⇄ {}{more} ⇄ bin", arrows.join(" ⇄ "));
+                let _ = writeln!(text, "bin ⇄ {}{more} ⇄ bin", self.leaders(shown).join(" ⇄ "));
                 for [chunk, fd, bk] in shown {
                     let _ = writeln!(text, "      {chunk:#x}  FD → {}  BK → {}", self.target(*fd), self.target(*bk));
                 }
@@ -217,10 +220,38 @@ impl List {
         }
     }
 
+    /// The chunks of the list itself. In a large bin the first of a length leads a ring of the others, which is a list of its own,
+    /// linked in the leader's next two words.
+    fn leaders(&self, shown: &[[u64; 3]]) -> Vec<String> {
+        let mut leaders: Vec<(u64, usize)> = Vec::new();
+        let mut peers: Vec<u64> = Vec::new();
+        for [chunk, _, bk] in shown {
+            match leaders
+                .last_mut()
+                .filter(|(leader, _)| *bk == *leader + RING || peers.contains(&bk.wrapping_sub(USER)))
+            {
+                Some((_, count)) => {
+                    *count += 1;
+                    peers.push(*chunk);
+                }
+                None => leaders.push((*chunk, 0)),
+            }
+        }
+        let told = |(leader, count): (u64, usize)| match count {
+            0 => format!("{leader:#x}"),
+            count => format!("{leader:#x} (and {count} as long)"),
+        };
+        leaders.into_iter().map(told).collect()
+    }
+
     /// What a link points at: the head of the list, or the chunk whose links lie there.
     fn target(&self, link: u64) -> String {
-        let is_chunk = self.links.iter().any(|other| other[0] + 16 == link);
-        if is_chunk { format!("{:#x}", link - 16) } else { "bin".into() }
+        let has = |offset: u64| self.links.iter().any(|other| other[0] + offset == link);
+        match (has(USER), self.which == Some(Outcome::LargeList) && has(RING)) {
+            (true, _) => format!("{:#x}", link - USER),
+            (_, true) => format!("{:#x}'s ring", link - RING),
+            _ => "bin".into(),
+        }
     }
 }
 
@@ -260,5 +291,24 @@ mod tests {
         assert!(drawn.contains("  * 0x1030          96 bytes  P--  free\n"), "{drawn}");
         assert!(drawn.contains("unsorted bin: bin ⇄ 0x1030 ⇄ bin\n      0x1030  FD → bin  BK → bin\n"), "{drawn}");
         assert_eq!(picture.list_of(0x1030).unwrap().name(), "unsorted bin");
+    }
+
+    #[test]
+    fn chunks_of_one_length_are_a_ring_in_a_large_bin() {
+        // Two of one length, and a longer one.
+        let links = vec![[0x1000, 0x3010, 0x9000], [0x2000, 0x1020, 0x1020], [0x3000, 0x9000, 0x1010]];
+        let list = List { which: Some(Outcome::LargeList), arena: 0, bytes: 0, head: 0, links };
+        let mut text = String::new();
+        list.draw(&mut text);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert_eq!(
+            lines,
+            [
+                "large bin: bin ⇄ 0x1000 (and 1 as long) ⇄ 0x3000 ⇄ bin",
+                "0x1000  FD → 0x3000  BK → bin",
+                "0x2000  FD → 0x1000's ring  BK → 0x1000's ring",
+                "0x3000  FD → bin  BK → 0x1000",
+            ]
+        );
     }
 }

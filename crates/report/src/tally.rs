@@ -1,5 +1,6 @@
 //! What all calls of a recording come to: kinds of calls, sizes, lifetimes, the peak, what served them, arenas, sizes of chunks.
 
+use crate::bins::Bins;
 use crate::path::{self, Path};
 use crate::summary::Summary;
 use heapglass_capture::{Call, Change, Event, Live, State, Thread};
@@ -25,7 +26,8 @@ pub struct Tally {
     pub peak: Peak,
     pub arenas: BTreeMap<u32, Arena>,
     /// By bytes of the chunk.
-    pub chunks: BTreeMap<u64, Bin>,
+    pub chunks: BTreeMap<u64, Length>,
+    pub bins: Bins,
     /// What served the calls, and system calls.
     pub served: Summary,
     pub state: State,
@@ -71,7 +73,7 @@ pub struct Arena {
 
 /// Chunks of one size.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Bin {
+pub struct Length {
     pub handed_out: u64,
     pub requested: u64,
     /// Served by the thread's cache.
@@ -98,6 +100,7 @@ impl Tally {
         row.ticks = row.ticks.saturating_add(call.ended.saturating_sub(call.began));
         self.faults += u64::from(call.has(Kind::Fault));
         self.arena(call);
+        self.bins.add(call);
         self.gone(event, &change, nanos);
         self.come(event, &change);
     }
@@ -126,7 +129,7 @@ impl Tally {
         self.allocated.add(live.request);
         self.allocated_chunks = self.allocated_chunks.saturating_add(live.bytes);
         self.sizes.entry(live.request.checked_next_power_of_two().unwrap_or(u64::MAX)).or_default().add(live.request);
-        self.bin(&live, &event.call);
+        self.length(&live, &event.call);
         if self.state.bytes > self.peak.bytes {
             self.peak = Peak {
                 bytes: self.state.bytes,
@@ -138,7 +141,7 @@ impl Tally {
         }
     }
 
-    fn bin(&mut self, live: &Live, call: &Call) {
+    fn length(&mut self, live: &Live, call: &Call) {
         let bin = self.chunks.entry(live.bytes).or_default();
         bin.handed_out += 1;
         bin.requested = bin.requested.saturating_add(live.request);

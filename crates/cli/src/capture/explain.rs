@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is said of the call.
-pub fn told(path: &Path, number: u64, bold: bool) -> Result<String, Failure> {
+pub fn told(path: &Path, number: u64) -> Result<String, Failure> {
     let capture = open(path)?;
     let fail = |error| said(path, &error);
     let mut state = capture.state_at(number.saturating_sub(1)).map_err(fail)?;
@@ -33,7 +33,7 @@ pub fn told(path: &Path, number: u64, bold: bool) -> Result<String, Failure> {
         event.thread.pid,
         grouped(chunks as u64)
     );
-    text += &explain::explain(std::slice::from_ref(&event.call), bold);
+    text += &explain::explain(std::slice::from_ref(&event.call));
     text += &around.draw(&state);
     Ok(text)
 }

@@ -6,6 +6,7 @@
 use super::marks;
 use crate::failure::Failure;
 use crate::feed::{self, Feed, Thread, Wishes};
+use crate::output::{Known, Output};
 use crate::stats::grouped;
 use crate::trace::{self, Listener, observe};
 use heapglass_capture::calls::{Call, Collector, Found};
@@ -28,9 +29,10 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: PROGRAM's own, as with `heapglass run`.")]
 pub struct Record {
-    /// The file; heapglass.PROGRAM.PID.hg in the current directory where none is named
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    /// The file. In its name, %p is the process, %e the program, %h the host, %t the time in seconds, %n the first number that makes a
+    /// new file
+    #[arg(short, long, value_name = "FILE", default_value = "heapglass.%e.%p.hg")]
+    output: PathBuf,
 
     /// One that is there already is overwritten
     #[arg(long)]
@@ -40,8 +42,8 @@ pub struct Record {
     #[arg(short, long)]
     follow_forks: bool,
 
-    /// Keep only one allocation in about N, and what becomes of it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Keep only samples, and what becomes of each: one for so many bytes allocated on average, perhaps with K or M behind; 1 keeps all
+    #[arg(long, value_name = "BYTES", default_value = "1", value_parser = crate::profile::bytes)]
     interval: u64,
 
     /// The program, found as a shell finds it, and its arguments
@@ -50,12 +52,13 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn into_file(file: PathBuf, force: bool, follow_forks: bool, words: Vec<OsString>) -> Record {
-        Record { output: Some(file), force, follow_forks, interval: 1, words }
+    pub fn into_file(file: PathBuf, force: bool, interval: u64, follow_forks: bool, words: Vec<OsString>) -> Record {
+        Record { output: file, force, follow_forks, interval, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        let path = self.output.clone().unwrap_or_else(|| default_name(&self.words[0]));
+        let output = Output::new(&self.output, Known::of_program(&self.words[0]), self.force)?;
+        let path = output.path().to_owned();
         let refused = |e: io::Error| {
             Failure::ours(match e.kind() {
                 io::ErrorKind::AlreadyExists => format!("{}: is there already; --force overwrites it", path.display()),
@@ -68,7 +71,7 @@ impl Record {
         let about = self.about();
         let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
         let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
-        let recorder = Recorder::new(writer, self.interval);
+        let recorder = Recorder::new(writer, self.interval, output);
         let (ended, mut recorder) = match observe(self.words, wishes, None, recorder) {
             Ok(observed) => observed,
             Err(failure) => {
@@ -79,15 +82,17 @@ impl Record {
                 return Err(failure);
             }
         };
+        recorder.settle(ended.pid);
         let mut end = About::default();
         end.put("ended", trace::how(&ended));
         end.put("dropped", recorder.lost.to_string());
+        let path = recorder.output.path().to_owned();
         marks::keep(&path, &mut end);
         let closed = undisturbed(|| recorder.finish(&end));
         if closed.is_ok() {
             marks::clear(&path);
         }
-        recorder.say(&path, closed);
+        recorder.say(closed);
         Ok(ended.pass_on())
     }
 
@@ -101,14 +106,6 @@ impl Record {
         about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
         about
     }
-}
-
-fn default_name(program: &OsString) -> PathBuf {
-    let name = Path::new(program).file_name().unwrap_or(program);
-    let mut file = OsString::from("heapglass.");
-    file.push(name);
-    file.push(format!(".{}.hg", std::process::id()));
-    file.into()
 }
 
 /// Its owner's alone: it tells what a program did, and where things lie in it.
@@ -137,19 +134,27 @@ pub struct Recorder {
     order: Order,
     writer: Writer,
     sampler: Sampler,
+    output: Output,
     fault: Option<io::Error>,
     was_taken: bool,
     lost: u64,
 }
 
-/// One allocation in so many, at distances that no program's rhythm meets.
+/// One allocation for so many bytes, each byte as likely as any other.
 struct Sampler {
     every: u64,
-    left: u64,
+    /// Bytes up to the next.
+    left: f64,
     random: u64,
 }
 
 impl Sampler {
+    fn new(every: u64) -> Sampler {
+        let mut sampler = Sampler { every, left: 0.0, random: every };
+        sampler.left = sampler.distance();
+        sampler
+    }
+
     fn wants(&mut self, state: &State, thread: Thread, call: &Call) -> bool {
         if self.every == 1 {
             return true;
@@ -161,28 +166,40 @@ impl Sampler {
         if call.hands_out() == 0 {
             return false;
         }
-        self.left -= 1;
-        if self.left > 0 {
+        self.left -= call.bytes.max(1) as f64;
+        if self.left > 0.0 {
             return false;
         }
-        // Knuth's multiplier; the high bits are the good ones.
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        self.left = 1 + (self.random >> 33) % (2 * self.every - 1);
+        // An exponential distribution remembers nothing: it begins anew.
+        self.left = self.distance();
         true
+    }
+
+    fn distance(&mut self) -> f64 {
+        // Knuth's multiplier; the high bits are the good ones.
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let between_0_and_1 = ((self.random >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
+        -between_0_and_1.ln() * self.every as f64
     }
 }
 
 impl Recorder {
-    pub fn new(writer: Writer, every: u64) -> Recorder {
+    pub fn new(writer: Writer, every: u64, output: Output) -> Recorder {
         Recorder {
             rings: HashMap::new(),
             order: Order::default(),
             writer,
-            sampler: Sampler { every, left: every, random: every },
+            sampler: Sampler::new(every),
+            output,
             fault: None,
             was_taken: false,
             lost: 0,
         }
+    }
+
+    /// If the name is taken by then, the file keeps the one that it has, which is what is told at the end.
+    fn settle(&mut self, pid: u32) {
+        let _ = self.output.settle(pid);
     }
 
     fn hold(order: &mut Order, thread: Thread, found: Found) {
@@ -221,9 +238,9 @@ impl Recorder {
         writer.finish(about)
     }
 
-    fn say(&self, path: &Path, closed: io::Result<u64>) {
-        let path = path.display();
-        let calls = grouped(self.writer.state().calls);
+    fn say(&self, closed: io::Result<u64>) {
+        let path = self.output.path().display();
+        let calls = grouped(self.writer.written());
         match (&self.fault, &closed) {
             (Some(error), _) | (None, Err(error)) => eprintln!(
                 "heapglass: {path}: {error}: the recording ends early, after {calls} calls; the program went on without it"
@@ -269,9 +286,12 @@ impl Listener for Recorder {
     }
 
     fn pause(&mut self, feed: &Feed) -> bool {
-        let Recorder { rings, order, writer, sampler, fault, .. } = self;
-        self.was_taken = feed.was_taken();
+        if let Some(pid) = feed.first().filter(|_| !self.was_taken) {
+            self.was_taken = true;
+            self.settle(pid);
+        }
         self.lost = feed.lost();
+        let Recorder { rings, order, writer, sampler, fault, .. } = self;
         let now = feed::tick();
         let under_way = rings.values().filter_map(|(_, collector)| collector.under_way()).min();
         order.round(now, under_way, |thread, call| Recorder::write(writer, sampler, fault, thread, call));

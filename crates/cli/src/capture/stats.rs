@@ -107,8 +107,8 @@ fn screen(path: &Path, capture: &Capture, tally: &Tally) -> String {
         summary.length as f64 / summary.calls.max(1) as f64
     );
     if about("interval") != "1" {
-        let _ =
-            writeln!(text, "  samples: one allocation in about {}; all figures are of these alone", about("interval"));
+        let bytes = about("interval").parse().map_or_else(|_| about("interval").to_owned(), grouped);
+        let _ = writeln!(text, "  samples: one for {bytes} bytes on average; all figures are of these alone");
     }
     if about("dropped") != "0" && capture.is_closed {
         let _ = writeln!(text, "  {} events were dropped", about("dropped"));
@@ -133,6 +133,7 @@ fn screen(path: &Path, capture: &Capture, tally: &Tally) -> String {
     sizes(&mut text, tally);
     lifetimes(&mut text, tally);
     arenas(&mut text, tally);
+    bins(&mut text, tally);
     chunks(&mut text, tally);
     text
 }
@@ -228,6 +229,21 @@ fn arenas(text: &mut String, tally: &Tally) {
     }
 }
 
+fn bins(text: &mut String, tally: &Tally) {
+    let kinds = tally.bins.kinds();
+    if kinds.is_empty() {
+        return;
+    }
+    text.push_str("\nbins            chunks put in      taken out  which\n");
+    for (place, (count, flow)) in kinds {
+        let which = if count > 1 { format!("{}, {count} lengths", place.name()) } else { place.name().into() };
+        let _ = writeln!(text, "{:>29} {:>14}  {which}", grouped(flow.put), grouped(flow.taken));
+    }
+    if tally.bins.merged > 0 {
+        let _ = writeln!(text, "{:>44}  out of a bin to be merged with a neighbour", grouped(tally.bins.merged));
+    }
+}
+
 fn chunks(text: &mut String, tally: &Tally) {
     let mut rows: Vec<_> = tally.chunks.iter().collect();
     rows.sort_by_key(|(bytes, bin)| (std::cmp::Reverse(bin.handed_out), **bytes));
@@ -296,6 +312,10 @@ fn as_json(path: &Path, capture: &Capture, tally: &Tally) -> Value {
             "number": number, "locked": arena.locked, "sent_home": arena.home, "by_inbox": arena.by_inbox,
             "kernel_bytes": arena.kernel_bytes,
         })).collect::<Vec<_>>(),
+        "bins": tally.bins.each().map(|(place, bytes, flow)| json!({
+            "name": place.name(), "bytes": if bytes == 0 { None } else { Some(bytes) }, "put": flow.put, "taken": flow.taken,
+        })).collect::<Vec<_>>(),
+        "merged_out_of_bins": tally.bins.merged,
         "chunks": tally.chunks.iter().map(|(bytes, bin)| json!({
             "bytes": bytes, "handed_out": bin.handed_out, "requested": bin.requested, "from_cache": bin.hits,
             "freed": bin.freed, "in_use": bin.in_use, "most_in_use": bin.most_in_use,

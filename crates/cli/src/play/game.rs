@@ -14,6 +14,7 @@ pub const HELP: &str = "\
   realloc a 200, free a, trim                  sizes may have K, M or G behind them; malloc(64) will do, too
   t2: malloc 64                                the same by another thread, up to t9; t2: end is its end
   heap                                         the whole heap as it is
+  explain                                      the last step again, with the heap before and after it
   reset                                        a fresh heap
   help, quit
 ";
@@ -23,6 +24,8 @@ pub struct Game {
     heap: Option<Heap>,
     names: Names,
     teller: Teller,
+    /// The last step, with the heap before and after it.
+    last: String,
     /// The heap as it was told last, and before that.
     pub now: Picture,
     pub before: Picture,
@@ -51,12 +54,13 @@ impl Told {
 }
 
 impl Game {
-    pub fn new(settings: Option<OsString>, bold: bool) -> Result<Game, Failure> {
+    pub fn new(settings: Option<OsString>) -> Result<Game, Failure> {
         let mut game = Game {
             settings,
             heap: None,
             names: Names::default(),
-            teller: Teller::new(bold),
+            teller: Teller::default(),
+            last: String::new(),
             now: Picture::default(),
             before: Picture::default(),
         };
@@ -67,7 +71,8 @@ impl Game {
     fn reset(&mut self) -> Result<(), Failure> {
         self.heap = Some(Heap::begin(self.settings.clone())?);
         self.names = Names::that_gives();
-        self.teller = Teller::new(self.teller.bold);
+        self.teller = Teller::default();
+        self.last.clear();
         (self.now, self.before) = Default::default();
         Ok(())
     }
@@ -94,6 +99,8 @@ impl Game {
             "help" | "?" => return Ok(Told::of(format!("{HELP}\n{LEGEND}"))),
             "quit" | "exit" | "q" => return Ok(Told { quits: true, ..Told::default() }),
             "heap" => return Ok(Told::of(self.now.draw(&Picture::default()))),
+            "explain" if self.last.is_empty() => return Ok(Told::wrong("nothing was done yet")),
+            "explain" => return Ok(Told::of(self.last.clone())),
             "reset" => {
                 self.reset()?;
                 return Ok(Told::of("  a fresh heap\n"));
@@ -137,6 +144,7 @@ impl Game {
             let said = named(&steps(call), call, name.as_deref());
             told.text += &said;
             told.drawn += &named(&self.teller.tell(call), call, name.as_deref());
+            self.last = named(&Teller::default().tell(call), call, name.as_deref());
             self.before = Picture::of(&call.steps, false).unwrap_or_default();
             self.now = Picture::of(&call.steps, true).unwrap_or_else(|| self.before.clone());
             let becomes = told.drawn.find("had it been believed").map(|at| told.drawn[at..].to_owned());

@@ -6,7 +6,7 @@ mod screen;
 pub mod words;
 
 use crate::failure::Failure;
-use crate::run;
+use crate::{explain, run};
 use game::Game;
 use heapglass_report::picture::LEGEND;
 use std::fs;
@@ -44,13 +44,12 @@ impl Play {
         if let Some(file) = &self.script {
             let refused = |e: io::Error| Failure::ours(format!("{}: {e}", file.display()));
             let text = fs::read_to_string(file).map_err(refused)?;
-            return scripted(Game::new(settings, false)?, &text, &file.display().to_string());
+            return scripted(Game::new(settings)?, &text, &file.display().to_string());
         }
         if is_terminal && !self.plain {
-            return screen::shown(Game::new(settings, false)?);
+            return screen::shown(Game::new(settings)?);
         }
-        let bold = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        typed(Game::new(settings, bold)?, is_terminal)
+        typed(Game::new(settings)?, is_terminal)
     }
 }
 
@@ -79,7 +78,7 @@ fn typed(mut game: Game, prompts: bool) -> Result<ExitCode, Failure> {
         let Some(Ok(line)) = lines.next() else { break };
         let told = game.line(&line)?;
         let shown = if prompts { "" } else { &line };
-        if !put(shown, &told.drawn) || told.quits {
+        if !put(shown, &explain::shown(told.drawn)) || told.quits {
             break;
         }
     }

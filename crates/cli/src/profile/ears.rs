@@ -283,7 +283,7 @@ impl Listener for Ears {
         }
         self.nanos_per_tick = clock.nanos_per_tick;
         self.dropped = feed.lost();
-        self.was_taken = feed.was_taken();
+        self.was_taken = feed.first().is_some();
         // All that was told before the last pause has been read since.
         let horizon = std::mem::replace(&mut self.horizon, clock.tick);
         self.settle(horizon);

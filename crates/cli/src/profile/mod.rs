@@ -9,7 +9,7 @@ pub mod scrape;
 
 use crate::failure::Failure;
 use crate::feed::Wishes;
-use crate::output;
+use crate::own_file;
 use crate::trace::{observe, observe_running};
 use ears::Ears;
 use heapglass_profile::export::{self, Form};
@@ -146,7 +146,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if path == Path::new("-") {
         return std::io::stdout().write_all(bytes).map_err(|e| failed(path, e));
     }
-    output::write(path, bytes).map_err(|e| failed(path, e))
+    own_file::write(path, bytes).map_err(|e| failed(path, e))
 }
 
 impl Profile {
@@ -154,7 +154,7 @@ impl Profile {
         // Refused before the program runs for hours rather than after.
         for path in [&self.output, &self.flamegraph, &self.folded, &self.pprof].into_iter().flatten() {
             if path != Path::new("-") {
-                output::create(path).map_err(|e| failed(path, e))?;
+                own_file::create(path).map_err(|e| failed(path, e))?;
             }
         }
         let wishes = Wishes {

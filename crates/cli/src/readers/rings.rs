@@ -5,6 +5,7 @@ use crate::capture::{explain, record, stats};
 use crate::explain::Collected;
 use crate::feed::{Feed, Wishes};
 use crate::heap::watch::calls::Ear;
+use crate::output::{Known, Output};
 use crate::profile::ears::Ears;
 use crate::trace::{self, Listener};
 use heapglass_capture::{About, Capture, Writer};
@@ -34,7 +35,7 @@ pub fn hear_all(bytes: &[u8]) {
         heard(&feed, bytes, trace::to_nowhere(counts_only)).finish("ended");
     }
     let _ = heard(&feed, bytes, Ear::default());
-    let _ = explained(&heard(&feed, bytes, Collected::default()).drawn(), true);
+    let _ = explained(&heard(&feed, bytes, Collected::default()).drawn());
     let _ = heard(&feed, bytes, Ears::new(1 << 19)).finish();
     recorded(&feed, bytes);
 }
@@ -82,13 +83,14 @@ fn recorded(feed: &Feed, bytes: &[u8]) {
     let kept = File::from(file);
     let writing = kept.try_clone().and_then(|file| Writer::create(file, 0, &About::default()));
     let Ok(writer) = writing else { return };
-    let mut recorder = heard(feed, bytes, record::Recorder::new(writer, 1));
+    let Ok(output) = Output::new(&path, Known::of_program("given".as_ref()), true) else { return };
+    let mut recorder = heard(feed, bytes, record::Recorder::new(writer, 1, output));
     let written = recorder.finish(&About::default());
     assert!(written.is_ok(), "what was told can't be written: {written:?}");
     let capture = Capture::open(&path).expect("what was written can be read");
     assert_eq!(capture.calls(), recorder.calls(), "calls are lost");
     stats::told(&capture, &path).expect("all calls can be read");
     for number in 1..=EXPLAINED.min(capture.calls()) {
-        explain::told(&path, number, false).expect("a call that is there is told");
+        explain::told(&path, number).expect("a call that is there is told");
     }
 }

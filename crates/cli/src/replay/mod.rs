@@ -153,7 +153,7 @@ impl Replay {
         match capture.about.get("interval") {
             None | Some("1") => Ok(()),
             Some(interval) => Err(Failure::ours(format!(
-                "{}: has only one allocation in about {interval}, so it can't be played; record without --interval",
+                "{}: has only samples, one for {interval} bytes on average, so it can't be played; record without --interval",
                 self.file.display()
             ))),
         }

@@ -41,7 +41,7 @@ use heapglass_event::record::NO_ARENA;
 use heapglass_event::ring::Control;
 use sampler::Mode;
 pub use sampler::Sampler;
-pub use told::{after_fork, at_process_end, leave};
+pub use told::{after_fork, at_process_end, forget, is_shared, mapping};
 
 /// Odd while a profile is taken. Raised whenever that changes.
 static TURN: AtomicU32 = AtomicU32::new(0);

@@ -11,7 +11,7 @@ use crate::probe::Call;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
 use crate::tell;
-use crate::thread;
+use crate::thread::{self, Thread};
 use core::ptr;
 use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_event::ring::{Control, Phase, RECORDS, Ring};
@@ -39,8 +39,25 @@ pub fn begin(control: &'static Control) {
 }
 
 fn control() -> Option<&'static Control> {
-    // SAFETY: null, or mapped for ever.
+    // SAFETY: null, or mapped for as long as the thread is at it, as `tell` has it.
     unsafe { CONTROL.load(Acquire).as_ref() }
+}
+
+/// Where it is told; null for nowhere.
+pub fn mapping() -> *mut Control {
+    CONTROL.load(Acquire)
+}
+
+/// Is a thread without a record at it?
+pub fn is_shared() -> bool {
+    SHARING.is_locked()
+}
+
+/// It is told nowhere any more. All other threads are stopped.
+pub fn forget() {
+    end();
+    CONTROL.store(ptr::null_mut(), Relaxed);
+    SHARED.store(ptr::null_mut(), Relaxed);
 }
 
 /// In a forked child: it has rings of its own, or is in no profile.
@@ -55,35 +72,36 @@ pub fn after_fork() {
     }
 }
 
-/// The calling thread ends: somebody else may have its ring.
-pub fn leave() {
-    if let Some(thread) = thread::existing() {
-        // SAFETY: null, or a ring of the mapping.
-        if let Some(ring) = unsafe { core::mem::replace(&mut thread.profile_ring, ptr::null()).as_ref() } {
-            ring.leave();
-        }
-    }
-}
-
 /// Writes to the calling thread's ring once there is room for so many records; `false` where nothing was written.
 fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
+    let own = thread::existing().map(ptr::from_mut);
+    match own {
+        Some(record) => tell::come(record),
+        None if !SHARING.lock(thread::owner()) => return false,
+        None => {}
+    }
+    let done = write_by(own, records, work);
+    match own {
+        Some(record) => tell::go(record),
+        None => SHARING.unlock(),
+    }
+    done
+}
+
+fn write_by(own: Option<*mut Thread>, records: u64, work: impl FnOnce(&Ring)) -> bool {
     let Some(control) = control() else { return false };
     if control.is_deserted() {
         end();
         return false;
     }
-    let own = thread::existing();
-    let shares = own.is_none();
-    if shares && !SHARING.lock(thread::owner()) {
-        return false;
-    }
     let place = match own {
-        Some(thread) => {
-            if !tell::is_of(control, thread.profile_ring) {
-                thread.profile_ring = tell::take_ring(control);
+        // SAFETY: the calling thread's own record.
+        Some(record) => unsafe {
+            if !tell::is_of(control, (*record).profile_ring) {
+                (*record).profile_ring = tell::take_ring(control);
             }
-            thread.profile_ring
-        }
+            (*record).profile_ring
+        },
         None => {
             if !tell::is_of(control, SHARED.load(Relaxed)) {
                 SHARED.store(tell::take_ring(control).cast_mut(), Relaxed);
@@ -91,15 +109,11 @@ fn write(records: u64, work: impl FnOnce(&Ring)) -> bool {
             SHARED.load(Relaxed)
         }
     };
-    // SAFETY: null, or a ring of the mapping, and this thread's.
-    let done = unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, work));
     if place.is_null() {
         control.unheard.fetch_add(1, Relaxed);
     }
-    if shares {
-        SHARING.unlock();
-    }
-    done
+    // SAFETY: null, or a ring of the mapping, and this thread's.
+    unsafe { place.as_ref() }.is_some_and(|ring| write_to(ring, control, records, work))
 }
 
 fn write_to(ring: &Ring, control: &Control, records: u64, work: impl FnOnce(&Ring)) -> bool {

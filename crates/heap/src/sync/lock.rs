@@ -138,6 +138,11 @@ impl Lock {
         word & !RESTS == me.0 && word != DEAD
     }
 
+    /// Has anybody it?
+    pub fn is_locked(&self) -> bool {
+        self.0.load(Relaxed) != 0
+    }
+
     /// Takes the lock if it comes free within a short while.
     pub fn lock_briefly(&self, me: Owner) -> bool {
         const TRIES: u32 = if cfg!(loom) { 2 } else { 50 };

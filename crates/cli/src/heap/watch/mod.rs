@@ -111,7 +111,13 @@ fn open_browser(door: &Door, no_open: bool) {
 
 /// The filters that a page asks for, in the words of `trace -e` with blanks between them.
 fn filters(request: &Request) -> Result<Vec<Filter>, String> {
-    request.all("e").flat_map(|all| all.split_whitespace().map(filter::parse).collect::<Vec<_>>()).collect()
+    let words: Vec<String> = request.all("e").collect();
+    let words = words.iter().flat_map(|all| all.split_whitespace());
+    let filters = words.map(filter::parse).collect::<Result<Vec<Filter>, String>>()?;
+    match filters.iter().any(Filter::needs_callers) {
+        true => Err("who called is known to `heapglass trace` only: stack~ belongs there".into()),
+        false => Ok(filters),
+    }
 }
 
 /// How long a step waits for the program's next call.
@@ -345,6 +351,7 @@ impl Watched {
         if let Some(reading) = lock(&self.reading).take() {
             reading.feed.stop();
             reading.end()?;
+            attach::leave(self.pid().cast_signed());
         }
         Ok(())
     }
