@@ -161,6 +161,7 @@ static void secure(void) {
     char *last = malloc(100);
     free(last);
     say("Quarantined", last, 100);
+    say("Live", some[1], 60000);
 }
 
 int main(int argc, char **argv) {

@@ -10,6 +10,7 @@ pub mod session;
 pub mod strace;
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -41,9 +42,16 @@ pub fn have(program: &str) -> bool {
             std::env::var_os("HEAPGLASS_LEAVE_OUT").is_some(),
             "{program} is not installed; `cargo xtask test` installs what the tests need"
         );
-        eprintln!("left out: {program} is not installed");
+        left_out(&format!("{program} is not installed"));
     }
     found
+}
+
+/// Says that the calling test, or a part of it, leaves itself out, and why. Straight to the descriptor: what a test that passes
+/// prints, the harness keeps.
+pub fn left_out(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "left out: {test}: {why}");
 }
 
 /// How a test program gets Heapglass.

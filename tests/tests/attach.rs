@@ -1,7 +1,7 @@
 //! `heapglass trace -p`: a process that runs already is told of, and is afterwards what it was.
 
 use heapglass_tests::cli::{Dir, heapglass, is_root};
-use heapglass_tests::{Door, compile, on_heapglass, run};
+use heapglass_tests::{Door, compile, left_out, on_heapglass, run};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -21,7 +21,7 @@ fn may_attach() -> bool {
 #[test]
 fn a_running_process_is_attached_to_and_left_as_it_was() {
     if cfg!(not(target_arch = "x86_64")) || !may_attach() {
-        return;
+        return left_out("no process may attach to another here");
     }
     let dir = Dir::new("attach");
     let mut program = on_heapglass(program("tests/trace/answers.c", &[]), Door::Preload);
@@ -66,7 +66,7 @@ fn a_running_process_is_attached_to_and_left_as_it_was() {
 #[test]
 fn what_cant_be_attached_to_is_said() {
     if cfg!(not(target_arch = "x86_64")) || !may_attach() {
-        return;
+        return left_out("no process may attach to another here");
     }
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
     // It is itself only once it has become the program.
@@ -114,7 +114,7 @@ fn end(mut trace: Child) -> String {
 #[test]
 fn threads_at_work_are_visited_again_and_again_and_notice_nothing() {
     if cfg!(not(target_arch = "x86_64")) || !may_attach() {
-        return;
+        return left_out("no process may attach to another here");
     }
     let dir = Dir::new("attach");
     let mut busy = on_heapglass(program("tests/trace/busy.c", &["-pthread"]), Door::Preload);

@@ -2,7 +2,7 @@
 //! What `--stats` prints is tested in `cli_stats.rs`.
 
 use heapglass_tests::cli::{Dir, heapglass, is_program_preloaded, is_root, library, run_as_nobody, script};
-use heapglass_tests::{Door, Ran, compile, have, run};
+use heapglass_tests::{Door, Ran, compile, have, left_out, run};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -191,7 +191,7 @@ fn a_musl_program_is_refused_where_the_library_needs_glibc() {
 #[test]
 fn programs_that_raise_privileges_are_refused() {
     if !is_root() {
-        eprintln!("left out: only root can make a set-user-id program of another user");
+        left_out("only root can make a set-user-id program of another user");
         return;
     }
     const NOBODY: u32 = 65534;

@@ -12,7 +12,7 @@ const CLASSIC_LIBC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count
 /// A guarded sample stands elsewhere than the textbook says, and comes by chance. None comes to these, which make no more than a
 /// process's first few hundred calls; the others do without.
 const SHORT: [&str; 2] = ["a1_two_ways", "a2_no_calls"];
-const UNSAMPLED: (&str, &str) = ("HEAPGLASS", "guard:0");
+const UNSAMPLED: &str = "guard:0";
 
 /// With `HEAPGLASS_TESTS_ON_LIBC` set the programs run on the C library's allocator instead: what they expect beside it must
 /// hold there too, so a program that fails on both is itself wrong.
@@ -32,13 +32,16 @@ fn run_at(door: Door, name: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
     if door != Door::Libc {
         command.env("HG_EXPECT", "1");
     }
-    if !SHORT.contains(&name) {
-        command.env(UNSAMPLED.0, UNSAMPLED.1);
-    }
-    for (key, value) in env {
-        command.env(key, value);
-    }
-    run(&mut command).ok()
+    run(command.envs(settings(name, env))).ok()
+}
+
+/// A test's variables, and beside whatever it sets in ours that there are no samples.
+fn settings(name: &str, env: &[(&str, &str)]) -> Vec<(String, String)> {
+    let (ours, others): (Vec<_>, Vec<_>) = env.iter().copied().partition(|(key, _)| *key == "HEAPGLASS");
+    let unsampled = (!SHORT.contains(&name)).then_some(UNSAMPLED);
+    let items: Vec<&str> = ours.iter().map(|(_, items)| *items).chain(unsampled).collect();
+    let all = (!items.is_empty()).then(|| ("HEAPGLASS".to_owned(), items.join(",")));
+    others.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).chain(all).collect()
 }
 
 /// Runs a program through both doors; it checks itself.
@@ -58,9 +61,8 @@ fn seen(name: &str, env: &[(&str, &str)], calls: &str, look: impl Fn(&Traced)) {
     if !have("strace") {
         return;
     }
-    let unsampled = (!SHORT.contains(&name)).then_some(UNSAMPLED);
-    // Of two settings of a variable the later one holds.
-    let env: Vec<_> = unsampled.into_iter().chain(env.iter().copied()).collect();
+    let env = settings(name, env);
+    let env: Vec<(&str, &str)> = env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     for &door in doors() {
         let traced = trace(&program(name, door), door, &[], &env, calls);
         assert_eq!(traced.ran.code, Some(0), "{door:?}: {:#?}", traced.ran);

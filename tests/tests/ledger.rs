@@ -69,6 +69,22 @@ fn samples_add_up() {
     assert!(line(&all, "samples", "chunks") > 0 && line(&all, "samples", "resident") >= 4096, "{all}");
 }
 
+/// With canaries the heap itself has each request.
+#[test]
+fn canaries_tell_requests_from_rounding() {
+    for (settings, knows) in [("canary:1", true), ("secure", true), ("clear:1", false)] {
+        let held = states("secure", Door::Preload, settings);
+        let all = adds_up(held.pid());
+        let chunks = line(&all, "requested", "chunks");
+        assert_eq!((chunks > 0, line(&all, "in_use", "chunks") == 0), (knows, knows), "{settings}: {all}");
+        let (user, request) = held.told("Live")[0];
+        let words = ["map", &held.pid().to_string(), "--json", "--chunk", &format!("{user:#x}")];
+        let chunk: Value = serde_json::from_str(&run(heapglass().args(words)).ok().out).unwrap();
+        let expected = if knows { Value::from(request) } else { Value::Null };
+        assert_eq!(chunk["request"], expected, "{settings}: {chunk}");
+    }
+}
+
 #[test]
 fn mapped_heaps_add_up() {
     let held = Held::start(&mut on_heapglass(compile("tests/inspect/busy.c", Door::Preload, &[]), Door::Preload));

@@ -2,9 +2,10 @@
 
 use heapglass_tests::cli::{Dir, heapglass, is_root, library, run_as_nobody};
 use heapglass_tests::held::Held;
-use heapglass_tests::{DOORS, Door, compile, have, on_heapglass, root, run};
+use heapglass_tests::{DOORS, Door, compile, have, left_out, on_heapglass, root, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -121,6 +122,20 @@ fn one_chunk_is_told_with_its_neighbours_and_its_list() {
 }
 
 #[test]
+fn a_sample_is_told_with_its_request_and_its_stack() {
+    for door in DOORS {
+        let program = compile("tests/inspect/states.c", door, &[]);
+        let held = Held::start(on_heapglass(program, door).arg("textbook").env("HEAPGLASS", "guard:1"));
+        let (user, request) = held.told("Live")[0];
+        let text = drawn(&of(&held), &["--chunk", &format!("{user:#x}")]);
+        let thread = format!("born in     thread {}", held.pid());
+        for part in [&format!("{request} bytes were asked for"), &thread, " at ", "states.c:", "main at "] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
+
+#[test]
 fn lists_are_told_with_their_chunks() {
     let held = states("textbook", Door::Preload, "tcache:0");
     let text = drawn(&of(&held), &["--bins"]);
@@ -202,7 +217,7 @@ fn a_core_file_is_drawn_as_the_process_was() {
 fn a_core_of_a_double_free_shows_the_chunk() {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     if pattern.trim() != "core" {
-        return;
+        return left_out("the kernel hands core files to a program here");
     }
     let dir = Dir::new("double");
     let program = compile("examples/c/double_free.c", Door::Static, &[]);
@@ -288,12 +303,25 @@ fn what_cannot_be_drawn_is_said_in_a_line() {
 #[test]
 fn what_may_not_be_read_is_said_with_what_to_do() {
     if !is_root() {
-        return;
+        return left_out("only root can become another user");
     }
     let dir = Dir::new("denied");
     let held = states("textbook", Door::Preload, "");
     let ran = run_as_nobody(dir.heapglass().args(["map", &of(&held)]));
     assert!(ran.code == Some(125) && ran.err.contains("belongs to user 0, and you are user 65534"), "{ran:#?}");
+    // A user's own, which says that it isn't to be read.
+    let source = b"#include <sys/prctl.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+        int main(void) { char *one = malloc(30); prctl(PR_SET_DUMPABLE, 0); \
+        return write(1, \"ready\\n\", 6) == 6 && read(0, one, 1) > 0; }\n";
+    let (source, program) = (dir.file("hidden.c", source, 0o644), dir.path().join("hidden"));
+    run(Command::new("gcc").args(["-O1", "-fno-builtin", "-o"]).arg(&program).arg(source)).ok();
+    let mut hidden = Command::new(program);
+    let library = dir.path().join("libheapglass.so");
+    let hidden = Held::start(hidden.env("LD_PRELOAD", library).uid(65534).gid(65534).current_dir("/"));
+    let ran = run_as_nobody(dir.heapglass().args(["map", &of(&hidden)]));
+    assert!(ran.code == Some(125) && ran.err.contains("(prctl PR_SET_DUMPABLE): read it as root"), "{ran:#?}");
+    // Whoever may, reads it.
+    assert!(drawn(&of(&hidden), &[]).contains("arena 0"));
 }
 
 #[test]

@@ -278,6 +278,20 @@ fn grows_to(file: &Path, bytes: u64) {
     }
 }
 
+/// Waits until every thread of a process is stopped.
+fn stands_still(pid: u32) {
+    let begun = Instant::now();
+    let is_stopped = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+    let all_are = || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path().join("stat"));
+        tasks.map(|stat| fs::read_to_string(stat).unwrap()).all(|stat| is_stopped(&stat))
+    };
+    while !all_are() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_recorder_that_is_killed_leaves_what_it_had_written_and_the_program_goes_on() {
     let dir = Dir::new("record");
@@ -302,15 +316,29 @@ fn a_full_disk_closes_the_recording_and_the_program_goes_on() {
     if !have("prlimit") {
         return;
     }
+    // With room for more, and with none even for the index of what is there.
+    for room in [900_000, 40] {
+        recorded_until_the_disk_is_full(room);
+    }
+}
+
+#[track_caller]
+fn recorded_until_the_disk_is_full(room: u64) {
     let dir = Dir::new("record");
     let file = dir.path().join("recording");
     let mut command = heapglass();
     command.args(["record", "-o"]).arg(&file).args(["--", &program("tests/trace/steps.c"), "600000"]);
     let mut recorder = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    grows_to(&file, 100_000);
-    // A limit on what a file may grow to stands in for the disk.
-    let limit = ["--fsize=1000000", "--pid", &recorder.id().to_string()];
-    assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+    grows_to(&file, 600_000);
+    // A limit on what a file may grow to stands in for the disk. It is set while nobody writes, so that it is known how much room
+    // there is.
+    let id = recorder.id().to_string();
+    let send = |signal| assert!(Command::new("kill").args([signal, id.as_str()]).status().unwrap().success());
+    send("-STOP");
+    stands_still(recorder.id());
+    let limit = format!("--fsize={}", fs::metadata(&file).unwrap().len() + room);
+    assert!(Command::new("prlimit").args([limit.as_str(), "--pid", &id]).status().unwrap().success());
+    send("-CONT");
     let (mut out, mut err) = (String::new(), String::new());
     recorder.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     recorder.stderr.take().unwrap().read_to_string(&mut err).unwrap();
@@ -320,8 +348,9 @@ fn a_full_disk_closes_the_recording_and_the_program_goes_on() {
     let ran = run(heapglass().args(["stats", "--json"]).arg(&file)).ok();
     let told: Value = serde_json::from_str(&ran.out).unwrap();
     // What was there of it is whole.
-    assert_eq!(told["closed"], true, "{told:#} {}", ran.err);
+    assert_eq!(told["closed"], true, "room for {room}: {told:#} {}", ran.err);
     let calls = told["calls"].as_u64().unwrap();
+    assert!(calls > 100_000, "room for {room}: {told:#}");
     let said: String = err.split("ends early, after ").nth(1).unwrap().chars().take_while(|c| *c != ' ').collect();
     assert_eq!(said.replace(',', ""), calls.to_string(), "{err}");
 }

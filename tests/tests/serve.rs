@@ -113,6 +113,22 @@ fn metrics_are_the_ledgers_figures() {
         });
         assert_eq!(sample.unwrap().1, &(line["resident"].as_u64().unwrap() as f64), "{key}");
     }
+    // By size class, what is in use, cached and free comes to what the lines say.
+    let classes = |what: &str, state: &str| -> f64 {
+        let state = format!("state=\"{state}\"");
+        let is_it = |name: &str| name.starts_with(&format!("heapglass_class_{what}{{")) && name.contains(&state);
+        samples.iter().filter(|(name, _)| is_it(name)).map(|(_, value)| value).sum()
+    };
+    let line = |key: &str, of: &str| ledger["lines"][key][of].as_u64().unwrap() as f64;
+    assert_eq!(classes("chunks", "in_use"), line("in_use", "chunks"));
+    assert_eq!(classes("bytes", "in_use"), line("in_use", "bytes") + 8.0 * line("in_use", "chunks"));
+    let free = ["unsorted_bin", "small_bins", "large_bins", "top"];
+    for (of, what) in [("chunks", "chunks"), ("bytes", "bytes")] {
+        assert_eq!(classes(what, "free"), free.iter().map(|key| line(key, of)).sum::<f64>(), "{what}");
+    }
+    let small =
+        samples.iter().find(|(name, _)| name.starts_with("heapglass_class_chunks") && name.contains("class=\"608\""));
+    assert_eq!(small.map(|(_, chunks)| *chunks), Some(1.0), "{text}");
     let (status, stats) = server.get(&format!("/stats.json?token={}", server.token));
     let stats: Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(status, "HTTP/1.1 200 OK");

@@ -246,6 +246,22 @@ fn a_program_is_held_and_goes_on_call_by_call() {
     assert_eq!(browser.value(stands), json!(count));
     let last = browser.text("#events li:last-child");
     assert!(last.starts_with("malloc(") || last.starts_with("free("), "{last}");
+    // Of what was heard to be born, the page knows what was asked for.
+    if last.starts_with("free(") {
+        browser.click("#step");
+        count += 1;
+        browser.wait_for(&format!("document.querySelector('#events li:last-child').value === {count}"));
+    }
+    let last = browser.text("#events li:last-child");
+    let given = last.split("0x").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    browser.value(&format!("document.querySelector('#address').value = '{given}'"));
+    browser.click("#go button");
+    browser.wait_for("document.querySelector('#chunk dd') !== null");
+    let chunk = browser.text("#chunk");
+    assert!(
+        browser.text("#chunk dd") == "in use" && chunk.contains("malloc(") && chunk.contains(", 0 calls"),
+        "{chunk}"
+    );
     // Filters are the trace's own.
     browser.value("(() => { const box = document.querySelector('#filter'); box.value = 'malloc size>=1024'; box.dispatchEvent(new Event('change')); })()");
     browser.wait_for(
@@ -403,11 +419,12 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     let dir = Dir::new("recording");
     let file = dir.path().join("calls.hg");
     let mut record = heapglass();
-    let ran = run(record.args(["record", "-o"]).arg(&file).arg(&program).arg("20000").env("HEAPGLASS", "guard:0"));
+    let ran =
+        run(record.args(["record", "-k", "-o"]).arg(&file).arg(&program).arg("20000").env("HEAPGLASS", "guard:0"));
     assert_eq!(ran.code, Some(7), "{ran:#?}");
     let stats = told(&["stats", file.to_str().unwrap(), "--json"]);
     let ledger = told(&["ledger", file.to_str().unwrap(), "--json"]);
-    assert_eq!(ledger["lines"]["in_use"]["bytes"], stats["end"]["requested"], "{ledger}");
+    assert_eq!(ledger["lines"]["requested"]["bytes"], stats["end"]["requested"], "{ledger}");
     assert_eq!(ledger["peak_bytes"], stats["peak"]["bytes"], "{ledger}");
     let watch = Watch::start_as("view", &[file.to_str().unwrap()]);
     let mut browser = shown_with(&watch, 0);
@@ -422,10 +439,10 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
         number(text.as_str().unwrap())
     };
     let sum = |browser: &mut Browser| {
-        ["in_use", "rounding", "headers"].map(|line| cell(browser, line, 2)).iter().sum::<u64>()
+        ["requested", "rounding", "headers"].map(|line| cell(browser, line, 2)).iter().sum::<u64>()
     };
     assert_eq!(json!(sum(&mut browser)), stats["end"]["bytes"], "{stats}");
-    assert_eq!(json!(cell(&mut browser, "in_use", 1)), stats["end"]["chunks"], "{stats}");
+    assert_eq!(json!(cell(&mut browser, "requested", 1)), stats["end"]["chunks"], "{stats}");
     // One call back is the last free undone, and forth again it is done.
     let free = "[...document.querySelectorAll('#events li')].map(one => one.innerText)";
     let go = |browser: &mut Browser, call: u64| {
@@ -445,10 +462,10 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     browser.click("#back");
     browser.wait_for(&format!("heapglass.heap.head.calls === {}", freed - 1));
     assert_eq!(sum(&mut browser), after + 80);
-    let request = cell(&mut browser, "in_use", 2);
+    let request = cell(&mut browser, "requested", 2);
     browser.click("#forth");
     browser.wait_for(&format!("heapglass.heap.head.calls === {freed}"));
-    assert_eq!((sum(&mut browser), cell(&mut browser, "in_use", 2)), (after, request - 64));
+    assert_eq!((sum(&mut browser), cell(&mut browser, "requested", 2)), (after, request - 64));
     // The chunk of that call, by a click on its line, with what was asked for and by whom.
     browser.click("#back");
     browser.wait_for(&format!("heapglass.heap.head.calls === {}", freed - 1));
@@ -461,6 +478,8 @@ fn a_recording_is_shown_at_any_of_its_calls_and_back() {
     browser.wait_for("document.querySelector('#chunk dd') !== null");
     let chunk = browser.text("#chunk");
     assert!(chunk.contains("64 bytes") && chunk.contains("80 bytes") && chunk.contains("malloc(64)"), "{chunk}");
+    assert!(chunk.contains("main at ") && chunk.contains("calls.c:"), "{chunk}");
+    browser.screenshot("stack.png");
     // A mark colours what comes after it, whichever way one gets there.
     go(&mut browser, 30_000);
     browser.click("#mark");

@@ -1,6 +1,9 @@
 //! From records to calls. Each ring has a collector of its own: what lies between a `Begin` and its `End` is one call.
 
 use heapglass_event::record::{Call as Function, Kind, Record};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// The kernel's numbers of a thread and its process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -35,6 +38,16 @@ impl Call {
         let Call { function, arguments, began, ended, result, bytes, failed, unfinished, .. } = *other;
         *self = Call { function, arguments, began, ended, result, bytes, failed, unfinished, steps };
     }
+}
+
+/// A file with code, and where it lies in a process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Module {
+    pub start: u64,
+    pub end: u64,
+    /// What addresses in the file are counted from.
+    pub base: u64,
+    pub path: PathBuf,
 }
 
 /// What a collector hands out.
@@ -136,6 +149,29 @@ impl Call {
     pub fn has(&self, kind: Kind) -> bool {
         self.of(kind).next().is_some()
     }
+
+    /// Return addresses above the call, the innermost first; none where nobody asked for them.
+    pub fn callers(&self) -> impl Iterator<Item = u64> {
+        self.of(Kind::Callers).flat_map(|step| [step.a, step.b, step.c]).filter(|&address| address != 0)
+    }
+
+    /// The modules that were told with the call, before the first address of each.
+    pub fn modules(&self) -> Vec<Module> {
+        let mut modules = Vec::new();
+        let mut steps = self.steps.iter();
+        while let Some(step) = steps.next() {
+            if !step.is(Kind::Module) {
+                continue;
+            }
+            let pieces = steps.clone().take_while(|step| step.is(Kind::Path));
+            let mut path: Vec<u8> =
+                pieces.flat_map(|step| [step.a, step.b, step.c]).flat_map(u64::to_le_bytes).collect();
+            path.truncate(step.n as usize);
+            let path = PathBuf::from(OsStr::from_bytes(&path));
+            modules.push(Module { start: step.a, end: step.b, base: step.c, path });
+        }
+        modules
+    }
 }
 
 #[cfg(test)]
@@ -174,5 +210,26 @@ mod tests {
             record(Kind::Begin, malloc, 64),
         ];
         assert_eq!(collected(&records), ["outside 70", "Some(Malloc) 1 false", "Some(Malloc) 0 true"]);
+    }
+
+    #[test]
+    fn callers_and_modules_come_out_of_the_steps() {
+        let path = b"/usr/lib/a-name-of-more-than-24-bytes.so";
+        let word = |at: usize| path.iter().skip(at).take(8).rev().fold(0, |word, byte| word << 8 | usize::from(*byte));
+        let piece = |at: usize| Record::new(Kind::Path, Outcome::Done, 0, [word(at), word(at + 8), word(at + 16)]);
+        let call = Call {
+            steps: vec![
+                Record::new(Kind::Module, Outcome::Done, path.len() as u32, [0x1000, 0x3000, 0x800]),
+                piece(0),
+                piece(24),
+                Record::new(Kind::Callers, Outcome::Done, 0, [0x1100, 0x1200, 0x1300]),
+                Record::new(Kind::Callers, Outcome::Done, 3, [0x1400, 0, 0]),
+                record(Kind::Size, 0, 32),
+            ],
+            ..Call::default()
+        };
+        assert_eq!(call.callers().collect::<Vec<_>>(), [0x1100, 0x1200, 0x1300, 0x1400]);
+        let path = PathBuf::from(OsStr::from_bytes(path));
+        assert_eq!(call.modules(), [Module { start: 0x1000, end: 0x3000, base: 0x800, path }]);
     }
 }

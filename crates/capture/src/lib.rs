@@ -32,7 +32,7 @@ mod unpack;
 mod writer;
 mod zstd;
 
-pub use calls::{Call, Thread};
+pub use calls::{Call, Module, Thread};
 pub use order::Order;
 pub use reader::{Capture, Event, Events, Summary};
 pub use state::{Change, Chunk, Live, State};
@@ -80,6 +80,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+const MODULE: &str = "module";
+
 /// What is said of a recording as a whole: names and values, later ones before earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About(pub Vec<(String, String)>);
@@ -91,6 +93,24 @@ impl About {
 
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Where code was from, in a process of the recording's.
+    pub fn put_module(&mut self, pid: u32, module: &Module) {
+        let Module { start, end, base, path } = module;
+        self.put(MODULE, format!("{pid} {start:x} {end:x} {base:x} {}", path.display()));
+    }
+
+    /// All that was said by `put_module`, in its order.
+    pub fn modules(&self) -> impl Iterator<Item = (u32, Module)> {
+        let one = |text: &str| {
+            let mut words = text.splitn(5, ' ');
+            let pid = words.next()?.parse().ok()?;
+            let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+            let (start, end, base) = (number()?, number()?, number()?);
+            Some((pid, Module { start, end, base, path: words.next()?.into() }))
+        };
+        self.0.iter().filter(|(name, _)| name == MODULE).filter_map(move |(_, value)| one(value))
     }
 
     fn read(&mut self, content: &[u8]) -> Result<(), Error> {
@@ -107,5 +127,22 @@ impl About {
             self.0.push((name, value));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_come_back_as_they_were_said() {
+        let module = |path: &str| Module { start: 0x1000, end: 0x3000, base: 0x800, path: path.into() };
+        let mut about = About::default();
+        about.put("program", "one two");
+        about.put_module(7, &module("/a path/with blanks"));
+        about.put(MODULE, "7 no module");
+        about.put_module(8, &module(""));
+        let told: Vec<_> = about.modules().collect();
+        assert_eq!(told, [(7, module("/a path/with blanks")), (8, module(""))]);
     }
 }

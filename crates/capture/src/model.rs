@@ -35,6 +35,10 @@ const FREED: usize = 4;
 const STACK_MAX: usize = 512;
 /// Places in which numbers stand: kinds, and four for each.
 const PLACES: usize = 1024;
+/// Callers have a place for each of their addresses, behind those of all kinds: most stacks begin as the one before.
+const CALLERS: usize = 448;
+const CALLERS_MAX: usize = 48;
+const _: () = assert!(CALLERS > Kind::Gone as usize * 4 + 3 && CALLERS + CALLERS_MAX + 4 <= 512);
 /// A record whose small number is smaller keeps it in the shape of its call.
 pub const SHAPED_MAX: u32 = 128;
 
@@ -182,6 +186,9 @@ impl<S: Side> Walk<'_, S> {
     }
 
     fn step(&mut self, step: &mut Record) -> Result<(), Error> {
+        if step.is(Kind::Callers) && (step.n as usize) < CALLERS_MAX {
+            return self.callers(step);
+        }
         self.base = (step.kind as usize & 127) * 4;
         if step.n >= SHAPED_MAX {
             let mut n = u64::from(step.n);
@@ -204,6 +211,14 @@ impl<S: Side> Walk<'_, S> {
             self.count(step);
         }
         Ok(())
+    }
+
+    /// Three addresses of a stack. They aren't shown to what comes behind: nothing of the heap is equal to one.
+    fn callers(&mut self, step: &mut Record) -> Result<(), Error> {
+        self.base = CALLERS + step.n as usize;
+        self.number(0, &mut step.a, 0)?;
+        self.number(1, &mut step.b, 0)?;
+        self.number(2, &mut step.c, 0)
     }
 
     /// A number that was new may come again, and so may what is known of it.

@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::{About, Error, TICK_SHIFT, zstd};
 use heapglass_event::record::{Kind as Step, Outcome, Record, SCHEMA};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::time::{Duration, Instant};
 
 /// Calls and records of a block, and its bytes before compression, about.
@@ -148,10 +148,31 @@ impl Writer {
         self.put(Block { first: self.state.calls, ..Block::of(Kind::About) }, &content)
     }
 
-    /// The last of it: how it ended, and the index. Bytes of the whole file.
+    /// The last of it: how it ended, and the index. Bytes of the whole file. What could be written before a failure gets them all the
+    /// same; where there is no room for them, blocks of the end make some.
     pub fn finish(&mut self, about: &About) -> io::Result<u64> {
-        // What could be written before a failure gets its index all the same.
-        let flushed = self.flush().and_then(|()| self.about(about));
+        let flushed = self.flush();
+        let closed = self.close(about);
+        let mut is_closed = closed.is_ok();
+        while !is_closed && self.give_up_a_block() {
+            is_closed = self.close(about).is_ok();
+        }
+        flushed.and(closed).map(|()| self.end)
+    }
+
+    /// Both, or nothing.
+    fn close(&mut self, about: &About) -> io::Result<()> {
+        let (end, count) = (self.end, self.blocks.len());
+        let done = self.about(about).and_then(|()| self.index());
+        if done.is_err() {
+            self.end = end;
+            self.blocks.truncate(count);
+            self.cut();
+        }
+        done
+    }
+
+    fn index(&mut self) -> io::Result<()> {
         let mut heads = Vec::new();
         for block in &self.blocks {
             heads.extend_from_slice(&block.offset.to_le_bytes());
@@ -163,8 +184,19 @@ impl Writer {
         self.put(Block { first: self.state.calls, ..Block::of(Kind::Index) }, &content)?;
         let mut end = place.to_le_bytes().to_vec();
         end.extend_from_slice(&END_MAGIC.to_le_bytes());
-        self.write(&end)?;
-        flushed.map(|()| self.end)
+        self.write(&end)
+    }
+
+    /// Takes the last block away, but not the first, which says what was recorded.
+    fn give_up_a_block(&mut self) -> bool {
+        if self.blocks.len() < 2 {
+            return false;
+        }
+        if let Some(block) = self.blocks.pop() {
+            self.end = block.offset;
+            self.cut();
+        }
+        self.file.is_some()
     }
 
     fn put(&mut self, mut block: Block, content: &[u8]) -> io::Result<()> {
@@ -188,15 +220,18 @@ impl Writer {
         match &written {
             Ok(()) => self.end += bytes.len() as u64,
             // A part of it may be there.
-            Err(_) => {
-                use std::io::Seek;
-                let cut = file.set_len(self.end).and_then(|()| file.seek(io::SeekFrom::Start(self.end)));
-                if cut.is_err() {
-                    self.file = None;
-                }
-            }
+            Err(_) => self.cut(),
         }
         written
+    }
+
+    /// Cuts the file back to the end of what is whole.
+    fn cut(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        let cut = file.set_len(self.end).and_then(|()| file.seek(io::SeekFrom::Start(self.end)));
+        if cut.is_err() {
+            self.file = None;
+        }
     }
 }
 

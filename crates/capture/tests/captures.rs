@@ -55,7 +55,18 @@ impl Program {
                 step(Kind::Top, Outcome::Taken, 1, [call.bytes, 100_000, 90_000]),
             ];
         }
+        // Stacks that begin alike, and now and then a place that no stack has.
+        for n in [0, 3, 6] {
+            let callers = [0, 1, 2].map(|at| 0x5555_5000_0000 + random.below(1 + n) * 40 + u64::from(at == 0) * 7);
+            call.steps.push(step(Kind::Callers, Outcome::Done, n as u32, callers));
+        }
         if random.below(50) == 0 {
+            call.steps.push(step(
+                Kind::Callers,
+                Outcome::Done,
+                [47, 48, 1000][random.below(3) as usize],
+                [1, 0, 1 << 47],
+            ));
             let numbers = [random.below(1 << 31) << 33, u64::MAX - random.below(9), random.below(1 << 20)];
             call.steps.push(step(Kind::Arena, Outcome::Done, random.below(1 << 31) as u32, numbers));
             call.steps.push(Record { kind: 999, outcome: 888, n: 127, a: 1, b: 2, c: 3 });

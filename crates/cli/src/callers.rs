@@ -1,13 +1,13 @@
 //! `trace -k`: the callers of each call, with functions, files and lines, from the files that the process said its code is from.
 
 use addr2line::Loader;
-use heapglass_event::record::Kind;
+use heapglass_inspect::maps::Mapping;
 use heapglass_report::calls::Call;
 use heapglass_report::text::Text;
 use heapglass_stacks::symbols;
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 #[derive(Default)]
@@ -34,20 +34,11 @@ const INDENT: &str = "                        > ";
 impl Callers {
     /// Takes in the modules that come with a call.
     pub fn learn(&mut self, call: &Call, pid: u32) {
-        let mut steps = call.steps.iter();
-        while let Some(step) = steps.next() {
-            if !step.is(Kind::Module) {
-                continue;
-            }
-            let pieces = steps.clone().take_while(|step| step.is(Kind::Path));
-            let mut path: Vec<u8> =
-                pieces.flat_map(|step| [step.a, step.b, step.c]).flat_map(u64::to_le_bytes).collect();
-            path.truncate(step.n as usize);
-            self.add(pid, [step.a, step.b, step.c], PathBuf::from(OsStr::from_bytes(&path)));
-        }
+        call.modules().into_iter().for_each(|module| self.add(pid, module));
     }
 
-    fn add(&mut self, pid: u32, [start, end, base]: [u64; 3], path: PathBuf) {
+    pub fn add(&mut self, pid: u32, from: heapglass_capture::Module) {
+        let heapglass_capture::Module { start, end, base, path } = from;
         let known = self.files.iter().position(|(known, _)| *known == path);
         let file = known.unwrap_or_else(|| {
             // A script is named by its own name, not by its interpreter's.
@@ -69,9 +60,12 @@ impl Callers {
 
     /// A call's callers, the innermost first, each with all its functions.
     pub fn of(&mut self, call: &Call, pid: u32) -> Vec<&[String]> {
-        let steps = call.of(Kind::Callers).flat_map(|step| [step.a, step.b, step.c]);
-        let addresses: Vec<u64> = steps.filter(|&address| address != 0).collect();
-        for &address in &addresses {
+        self.at(pid, &call.callers().collect::<Vec<_>>())
+    }
+
+    /// The functions at return addresses.
+    pub fn at(&mut self, pid: u32, addresses: &[u64]) -> Vec<&[String]> {
+        for &address in addresses {
             let Callers { modules, files, names } = self;
             names.entry((pid, address)).or_insert_with(|| {
                 let modules = modules.get(&pid).map_or(&[][..], Vec::as_slice);
@@ -91,6 +85,26 @@ impl Callers {
             to.text(INDENT).text(name).text("\n");
         }
     }
+}
+
+/// Names of return addresses of a process or a core file, by what is mapped there.
+pub fn of_mappings(mappings: &[Mapping], addresses: &[u64]) -> Vec<String> {
+    let mut callers = Callers::default();
+    for mapping in mappings.iter().filter(|mapping| mapping.executable && mapping.is_file()) {
+        let first = mappings.iter().find(|other| other.name == mapping.name).unwrap_or(mapping);
+        // A program that isn't position independent has its addresses in the file.
+        let base = if has_its_place(&mapping.name) { 0 } else { first.range.start.saturating_sub(first.offset) };
+        let (start, end) = (mapping.range.start, mapping.range.end);
+        callers.add(0, heapglass_capture::Module { start, end, base, path: PathBuf::from(&mapping.name) });
+    }
+    callers.at(0, addresses).concat()
+}
+
+/// ET_EXEC, in the head of an ELF file.
+fn has_its_place(path: &str) -> bool {
+    let mut head = [0; 18];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.starts_with(b"\x7fELF") && head[16..18] == [2, 0]
 }
 
 /// The functions at a return address, inlined ones too, the innermost first.

@@ -76,10 +76,10 @@ fn look_at(target: &Target) -> Result<(), Trouble> {
         let _ = bins::told(target, None, as_json).map(drop);
     }
     let ledger = heapglass_report::ledger::of(target)?;
-    let _ = (ledger::told(target, &ledger), ledger::as_json(target, &ledger), ledger::advice(&ledger));
+    let _ = (ledger::told(target, &ledger, None), ledger::as_json(target, &ledger), ledger::advice(&ledger));
     let records = heapglass_inspect::records::Records::read(target)?;
     if let Some(heap) = records.arenas.iter().flat_map(|arena| &arena.heaps).next() {
-        let _ = chunk::told(target, heap.chunks.start.wrapping_add(48), true).map(drop);
+        let _ = chunk::told(target, heap.chunks.start.wrapping_add(48), true, None).map(drop);
     }
     Ok(())
 }

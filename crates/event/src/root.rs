@@ -14,7 +14,7 @@ use core::sync::atomic::AtomicUsize;
 pub const ROOT_MAGIC: [usize; 2] =
     [u64::from_le_bytes(*b"HGROOT\0\0") as usize, 0x9d1b_5c3e_70a8_46f2u64.rotate_left(7) as usize];
 /// Raised whenever a word is added, or what it leads to is to be read in another way.
-pub const ROOT_VERSION: usize = 2;
+pub const ROOT_VERSION: usize = 3;
 /// A root starts at a multiple of this.
 pub const ROOT_ALIGN: usize = 64;
 
@@ -120,6 +120,32 @@ pub const fn link_mask(key: u64, place: u64) -> u64 {
     if key == 0 { 0 } else { (place ^ key >> 7).wrapping_mul(key).rotate_left(32) }
 }
 
+/// The mixing of MurmurHash3's end (Appleby): every bit of the input decides about every bit of the output.
+pub const fn mix(word: u64) -> u64 {
+    let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let word = (word ^ word >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    word ^ word >> 33
+}
+
+/// Bits of a canary's last word that prove it; the others say how long the slack is.
+pub const PROOF_BITS: u32 = 36;
+
+/// What the canary at a user pointer is made of.
+pub const fn canary_base(keys: [u64; 2], user: u64) -> u64 {
+    mix(user.wrapping_mul(keys[0]) ^ keys[1])
+}
+
+/// The last word of a chunk with so many bytes between the request and it.
+pub const fn canary(base: u64, slack: u64) -> u64 {
+    let proof = mix(base ^ slack.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (base >> PROOF_BITS ^ slack) << PROOF_BITS | proof >> (u64::BITS - PROOF_BITS) | 1
+}
+
+/// The slack that a chunk's last word says, true or not.
+pub const fn canary_slack(base: u64, last: u64) -> u64 {
+    last >> PROOF_BITS ^ base >> PROOF_BITS
+}
+
 /// All words are as long as a pointer; places are addresses, everything else is bytes unless it says otherwise.
 #[repr(C, align(64))]
 pub struct Root {
@@ -149,6 +175,7 @@ pub struct Root {
     pub threads: ThreadsAt,
     pub records: RecordsAt,
     pub samples: SamplesAt,
+    pub canary: CanaryAt,
     pub policy: PolicyAt,
     /// The pointer to the page of counters, and its `VERSION`.
     pub counters: Place,
@@ -344,6 +371,21 @@ pub struct SamplesAt {
     pub state_live: usize,
     pub user: usize,
     pub request: usize,
+    /// Who allocated it: the kernel's id of the thread, 4 bytes; callers, 2 bytes; their return addresses, the innermost first.
+    pub made_thread: usize,
+    pub made_count: usize,
+    pub made_frames: usize,
+    pub frames_max: usize,
+}
+
+/// Canaries: behind each request, where they are on.
+#[repr(C)]
+pub struct CanaryAt {
+    /// 4 bytes with a bit for each part of the hardened mode, and the bit of this one.
+    pub parts: Place,
+    pub bit: usize,
+    /// Two words.
+    pub keys: Place,
 }
 
 /// Settings of the moment.

@@ -5,7 +5,7 @@ use crate::bins::{large, pages};
 use crate::chunk::{SECRET, State};
 use crate::policy::POLICY;
 use crate::size::*;
-use crate::{arena, depot, guard, kernel, list, magazine, mapped, meta, region, store, thread};
+use crate::{arena, depot, guard, kernel, list, magazine, mapped, meta, region, secure, store, thread};
 // What readers outside read.
 use core::sync::atomic::AtomicUsize;
 use heapglass_event::root::*;
@@ -52,6 +52,7 @@ pub static ROOT: Root = {
         threads: thread::seen(),
         records,
         samples,
+        canary: secure::canary_seen(),
         policy: PolicyAt {
             mmap_threshold: Place::of(&raw const POLICY.mmap_threshold),
             trim_threshold: Place::of(&raw const POLICY.trim_threshold),

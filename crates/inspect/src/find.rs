@@ -192,6 +192,8 @@ impl Layout {
             at!(self, samples.end),
             at!(self, samples.slots),
             at!(self, samples.records),
+            at!(self, canary.parts),
+            at!(self, canary.keys),
         ];
         let within = |from: usize, words: usize| (0..words).all(|word| self.word(from + word * 8) < 1 << 20);
         lengths.iter().all(|length| near.contains(length))
@@ -201,7 +203,7 @@ impl Layout {
             && within(offset_of!(Root, heap), size_of::<root::HeapAt>() / 8)
             && within(offset_of!(Root, magazine), size_of::<root::MagazineAt>() / 8)
             && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 2)
-            && within(offset_of!(Root, samples.record_bytes), 5)
+            && within(offset_of!(Root, samples.record_bytes), 9)
             && places.iter().all(|place| *place < ADDRESS_MAX)
             && at!(self, mapped.warm_count) < 1 << 10
             && at!(self, windows.count) <= 1 << 24

@@ -17,6 +17,7 @@
 #![deny(unsafe_code)]
 
 pub mod aside;
+pub mod asked;
 pub mod core;
 pub mod counters;
 pub mod find;

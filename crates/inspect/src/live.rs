@@ -116,31 +116,74 @@ fn explained(pid: u32, error: &io::Error) -> Trouble {
 }
 
 fn refusal(pid: u32) -> String {
-    let us = rustix::process::geteuid();
-    let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
     let task = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let real = task.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse::<u32>().ok());
-    if let Some(real) = real.filter(|real| *real != us.as_raw()) {
+    let real = task.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+    why_not(&Case {
+        pid,
+        us: rustix::process::geteuid().as_raw(),
+        real,
+        // Not the directory's, which stays the user's whatever the process does.
+        owner: fs::metadata(format!("/proc/{pid}/environ")).ok().map(|meta| meta.uid()),
+        scope: fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default().trim().to_owned(),
+    })
+}
+
+/// What a refusal depends on.
+struct Case {
+    pid: u32,
+    us: u32,
+    /// Whose the process is.
+    real: Option<u32>,
+    /// Whose its files in /proc are: root's, where it isn't to be read.
+    owner: Option<u32>,
+    /// `kernel.yama.ptrace_scope`; empty where there is no such thing.
+    scope: String,
+}
+
+fn why_not(Case { pid, us, real, owner, scope }: &Case) -> String {
+    if let Some(real) = real.filter(|real| real != us) {
         return format!(
-            "process {pid} belongs to user {real}, and you are user {}: read it as that user, or as root",
-            us.as_raw()
+            "process {pid} belongs to user {real}, and you are user {us}: read it as that user, or as root"
         );
     }
-    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    if !matches!(scope.trim(), "" | "0") {
-        return format!(
-            "the kernel lets you read only processes that you started from here (kernel.yama.ptrace_scope is {}): type \
-             `sudo sysctl kernel.yama.ptrace_scope=0`, read it as root, or start it with `heapglass map -- PROGRAM`",
-            scope.trim()
-        );
-    }
-    if owner.is_ok_and(|owner| owner != us.as_raw()) {
+    if owner.is_some_and(|owner| owner != *us) {
         return format!(
             "process {pid} has made itself unreadable, as programs with privileges or secrets do (prctl PR_SET_DUMPABLE): read it as root"
         );
     }
-    format!(
-        "the kernel doesn't let you read process {pid}: it has privileges that you don't have, or a security module or a \
-         container without CAP_SYS_PTRACE forbids it; read it as root, outside of the container"
-    )
+    match scope.as_str() {
+        "" | "0" => format!(
+            "the kernel doesn't let you read process {pid}: it has privileges that you don't have, or a security module or a \
+             container without CAP_SYS_PTRACE forbids it; read it as root, outside of the container"
+        ),
+        "3" => "the kernel lets nobody read another process until it is started anew (kernel.yama.ptrace_scope is 3)"
+            .into(),
+        _ => format!(
+            "the kernel lets you read only processes that you started from here (kernel.yama.ptrace_scope is {scope}): type \
+             `sudo sysctl kernel.yama.ptrace_scope=0`, read it as root, or start it with `heapglass map -- PROGRAM`"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_refuses() {
+        let told = |us: u32, real: Option<u32>, owner: Option<u32>, scope: &str| {
+            why_not(&Case { pid: 7, us, real, owner, scope: scope.into() })
+        };
+        for (said, part) in [
+            (told(1000, Some(33), Some(33), "1"), "belongs to user 33, and you are user 1000"),
+            (told(1000, Some(1000), Some(0), "1"), "PR_SET_DUMPABLE"),
+            (told(1000, Some(1000), Some(1000), "1"), "`sudo sysctl kernel.yama.ptrace_scope=0`"),
+            (told(1000, Some(1000), Some(1000), "2"), "kernel.yama.ptrace_scope is 2"),
+            (told(0, Some(0), Some(0), "3"), "kernel.yama.ptrace_scope is 3"),
+            (told(1000, Some(1000), Some(1000), "0"), "CAP_SYS_PTRACE"),
+            (told(1000, Some(1000), Some(1000), ""), "CAP_SYS_PTRACE"),
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
 }

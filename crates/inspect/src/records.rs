@@ -73,10 +73,13 @@ pub enum MappedState {
 }
 
 /// An allocation that stands between inaccessible pages, by chance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub user: u64,
     pub request: u64,
+    /// The kernel's id of the thread that allocated it, and its callers' return addresses, the innermost first.
+    pub thread: u32,
+    pub callers: Vec<u64>,
 }
 
 /// All of it.
@@ -331,9 +334,18 @@ fn samples(memory: &dyn Memory, layout: &Layout) -> Result<(Range, Vec<Sample>)>
     let live = all
         .chunks_exact(length.max(1) as usize)
         .filter(|slot| u64::from(u32_in(slot, at!(layout, samples.state) as usize)) == at!(layout, samples.state_live));
-    let sample = |slot: &[u8]| Sample {
-        user: u64_in(slot, at!(layout, samples.user) as usize),
-        request: u64_in(slot, at!(layout, samples.request) as usize),
+    let sample = |slot: &[u8]| {
+        let count = u32_in(slot, at!(layout, samples.made_count) as usize) & 0xffff;
+        let frames = at!(layout, samples.made_frames) as usize;
+        let callers = (0..u64::from(count).min(at!(layout, samples.frames_max)))
+            .map(|index| u64_in(slot, frames + index as usize * 8))
+            .collect();
+        Sample {
+            user: u64_in(slot, at!(layout, samples.user) as usize),
+            request: u64_in(slot, at!(layout, samples.request) as usize),
+            thread: u32_in(slot, at!(layout, samples.made_thread) as usize),
+            callers,
+        }
     };
     Ok((Range::new(start, end), live.map(sample).collect()))
 }

@@ -4,9 +4,12 @@
 //! the same mappings, and in all others, isn't the heap's, and is named by what is mapped there. So the sum is the kernel's
 //! figure, unless memory comes and goes while it is read: then the difference is told.
 
+pub use crate::classes::Sizes;
+pub use crate::lines::{LINES, Line, Sum, Sums};
 use crate::pins::Pins;
 use crate::resident;
 use heapglass_inspect::aside;
+use heapglass_inspect::asked::Asked;
 use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{Holder, Holders};
 use heapglass_inspect::maps::Mapping;
@@ -15,147 +18,6 @@ use heapglass_inspect::trouble::Result;
 use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
 use std::time::{Duration, Instant};
-
-/// The lines, in the order in which they are told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
-pub enum Line {
-    InUse,
-    Headers,
-    Mapped,
-    Samples,
-    Parked,
-    ThreadCaches,
-    Depots,
-    OnTheWay,
-    Fast,
-    Unsorted,
-    Small,
-    Large,
-    Top,
-    Quarantine,
-    Damaged,
-    Kept,
-    HeapEnds,
-    Records,
-    Files,
-    Stacks,
-    Other,
-}
-
-pub const LINES: [Line; 21] = [
-    Line::InUse,
-    Line::Headers,
-    Line::Mapped,
-    Line::Samples,
-    Line::Parked,
-    Line::ThreadCaches,
-    Line::Depots,
-    Line::OnTheWay,
-    Line::Fast,
-    Line::Unsorted,
-    Line::Small,
-    Line::Large,
-    Line::Top,
-    Line::Quarantine,
-    Line::Damaged,
-    Line::Kept,
-    Line::HeapEnds,
-    Line::Records,
-    Line::Files,
-    Line::Stacks,
-    Line::Other,
-];
-
-impl Line {
-    /// For machines.
-    pub fn key(self) -> &'static str {
-        match self {
-            Line::InUse => "in_use",
-            Line::Headers => "headers",
-            Line::Mapped => "mapped_chunks",
-            Line::Samples => "samples",
-            Line::Parked => "parked",
-            Line::ThreadCaches => "thread_caches",
-            Line::Depots => "depots",
-            Line::OnTheWay => "inboxes",
-            Line::Fast => "fast_bins",
-            Line::Unsorted => "unsorted_bin",
-            Line::Small => "small_bins",
-            Line::Large => "large_bins",
-            Line::Top => "top",
-            Line::Quarantine => "quarantine",
-            Line::Damaged => "damaged",
-            Line::Kept => "kept",
-            Line::HeapEnds => "heap_ends",
-            Line::Records => "metadata",
-            Line::Files => "files",
-            Line::Stacks => "stacks",
-            Line::Other => "other",
-        }
-    }
-
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Line::InUse => "in use, with rounding",
-            Line::Headers => "headers of chunks in use",
-            Line::Mapped => "mapped chunks in use",
-            Line::Samples => "samples between guards",
-            Line::Parked => "freed, not looked at yet",
-            Line::ThreadCaches => "thread caches",
-            Line::Depots => "depots",
-            Line::OnTheWay => "on the way to their arena",
-            Line::Fast => "fast bins",
-            Line::Unsorted => "unsorted bin",
-            Line::Small => "small bins",
-            Line::Large => "large bins",
-            Line::Top => "top",
-            Line::Quarantine => "quarantine",
-            Line::Damaged => "damaged, or unclear",
-            Line::Kept => "freed mappings and heaps, kept",
-            Line::HeapEnds => "ends of heaps",
-            Line::Records => "the heap's own records",
-            Line::Files => "program and libraries",
-            Line::Stacks => "stack of the first thread",
-            Line::Other => "other memory of the program",
-        }
-    }
-
-    /// Is it the heap's?
-    pub fn is_ours(self) -> bool {
-        !matches!(self, Line::Files | Line::Stacks | Line::Other)
-    }
-
-    /// Free, as far as the program is concerned.
-    pub fn is_free(self) -> bool {
-        use Line::*;
-        matches!(
-            self,
-            Parked | ThreadCaches | Depots | OnTheWay | Fast | Unsorted | Small | Large | Top | Kept | HeapEnds
-        )
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Sum {
-    pub chunks: u64,
-    /// Of addresses.
-    pub bytes: u64,
-    /// Of those, in memory.
-    pub resident: u64,
-}
-
-impl Sum {
-    fn add(&mut self, chunks: u64, bytes: u64, resident: u64) {
-        (self.chunks, self.bytes) = (self.chunks + chunks, self.bytes + bytes);
-        self.resident += resident;
-    }
-}
-
-pub type Sums = [Sum; LINES.len()];
-
-/// Free chunks by size, one row for each power of two.
-pub type Sizes = [Sum; 48];
 
 /// One arena's part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,8 +37,9 @@ pub struct Ledger {
     /// Free chunks in bins and tops: what there is for a request.
     pub free: Sizes,
     pub largest_free: u64,
-    /// Chunks in use, by size.
+    /// Chunks in use, and those that were freed and wait for their thread, or for any.
     pub live: Sizes,
+    pub cached: Sizes,
     pub pins: Pins,
     pub damages: Vec<Damage>,
     pub more_damage: u64,
@@ -196,22 +59,18 @@ impl Ledger {
     }
 
     pub fn free_bytes(&self) -> u64 {
-        self.free.iter().map(|sum| sum.bytes).sum()
+        self.free.bytes()
     }
 
     /// Free bytes in chunks too short for a chunk of this many bytes, a power of two.
     pub fn unusable_for(&self, size: u64) -> u64 {
-        self.free.iter().take(row_of(size)).map(|row| row.bytes).sum()
+        self.free.bytes_below(size)
     }
 
     /// What `malloc_trim` would give back: inside heaps, tops, and what is only kept.
     pub fn trimmable(&self) -> u64 {
         self.pins.trim.inside + self.pins.trim.tops + self.line(Line::Kept).resident
     }
-}
-
-fn row_of(size: u64) -> usize {
-    (63 - size.max(1).leading_zeros() as usize).min(47)
 }
 
 /// Times that an arena which changed meanwhile is read again.
@@ -224,13 +83,24 @@ pub enum Seen<'a> {
     Chunk(&'a Chunk),
 }
 
-/// Reads all of it.
-pub fn of(target: &Target) -> Result<Ledger> {
-    of_seeing(target, &mut |_| {})
+/// What is known of a chunk in use beside what the heap says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub bytes: u64,
+    /// The number of the call that handed it out; 0 where nobody counted.
+    pub born: u64,
 }
 
-/// As `of`, for who wants the chunks of the same reading too.
-pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
+/// Who knows: of a user pointer and its chunk's bytes.
+pub type Known<'a> = &'a dyn Fn(u64, u64) -> Option<Request>;
+
+/// Reads all of it.
+pub fn of(target: &Target) -> Result<Ledger> {
+    of_seeing(target, &|_, _| None, &mut |_| {})
+}
+
+/// As `of`, for who knows more, or wants the chunks of the same reading too.
+pub fn of_seeing(target: &Target, known: Known<'_>, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
     let memory = &*target.memory;
     let records = Records::read(target)?;
     let mut ledger = Ledger {
@@ -238,9 +108,10 @@ pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
         arenas: Vec::new(),
         rss: None,
         swap: 0,
-        free: [Sum::default(); 48],
+        free: Sizes::default(),
         largest_free: 0,
-        live: [Sum::default(); 48],
+        live: Sizes::default(),
+        cached: Sizes::default(),
         pins: Pins::new(memory.page(), at!(target.layout, chunk.kept_head)),
         damages: Vec::new(),
         more_damage: 0,
@@ -249,8 +120,9 @@ pub fn of_seeing(target: &Target, see: &mut dyn FnMut(Seen)) -> Result<Ledger> {
     };
     let mut ours = Ours::default();
     let mut caches = Caches::read(target, &records)?;
+    let asked = Asked::read(target)?;
     for arena in &records.arenas {
-        let part = arena_part(target, arena, (&records, &mut caches), (&mut ledger, &mut ours), see)?;
+        let part = arena_part(target, arena, (&records, &mut caches, (known, &asked)), (&mut ledger, &mut ours), see)?;
         ledger.arenas.push(part);
     }
     for mapped in &records.mapped {
@@ -357,7 +229,7 @@ impl Caches {
 fn arena_part(
     target: &Target,
     arena: &Arena,
-    (records, caches): (&Records, &mut Caches),
+    (records, caches, known): (&Records, &mut Caches, (Known<'_>, &Asked<'_>)),
     (ledger, ours): (&mut Ledger, &mut Ours),
     see: &mut dyn FnMut(Seen),
 ) -> Result<ArenaPart> {
@@ -365,7 +237,7 @@ fn arena_part(
     let mut tries = 1;
     loop {
         caches.refresh(target, records, tries)?;
-        let mut tally = Tally::new(target, &arena)?;
+        let mut tally = Tally::new(target, &arena, known)?;
         see(Seen::Arena(&arena));
         let walked = aside::arena(target, &arena, &caches.holders, &mut |chunk| {
             tally.see(chunk);
@@ -389,7 +261,11 @@ fn arena_part(
 }
 
 /// One arena's chunks, as they come.
-struct Tally {
+struct Tally<'a> {
+    known: Known<'a>,
+    asked: &'a Asked<'a>,
+    /// From a chunk to its user pointer.
+    header: u64,
     part: ArenaPart,
     /// Heaps by address, with their resident runs.
     heaps: Vec<(Range, u64, Vec<Range>)>,
@@ -398,24 +274,29 @@ struct Tally {
     near: usize,
     free: Sizes,
     live: Sizes,
+    cached: Sizes,
     largest_free: u64,
     pins: Pins,
 }
 
-impl Tally {
-    fn new(target: &Target, arena: &Arena) -> Result<Tally> {
+impl<'a> Tally<'a> {
+    fn new(target: &Target, arena: &Arena, (known, asked): (Known<'a>, &'a Asked<'a>)) -> Result<Tally<'a>> {
         let mut heaps = Vec::new();
         for heap in &arena.heaps {
             let whole = Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end));
             heaps.push((heap.chunks, whole.end, target.memory.resident(whole)?));
         }
         Ok(Tally {
+            known,
+            asked,
+            header: target.layout.header,
             part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
             heaps,
             heap: None,
             near: 0,
-            free: [Sum::default(); 48],
-            live: [Sum::default(); 48],
+            free: Sizes::default(),
+            live: Sizes::default(),
+            cached: Sizes::default(),
             largest_free: 0,
             pins: Pins::new(target.memory.page(), at!(target.layout, chunk.kept_head)),
         })
@@ -430,13 +311,24 @@ impl Tally {
         }
         let Some((_, _, runs)) = self.heap.and_then(|index| self.heaps.get(index)) else { return };
         let there = resident::bytes_near(runs, chunk.range(), &mut self.near);
+        let request = match chunk.what {
+            What::Live => self.request(chunk),
+            _ => None,
+        };
         let sums = &mut self.part.sums;
         let line = match chunk.what {
             What::Live => {
                 let header = there.min(8);
                 sums[Line::Headers as usize].add(0, 8, header);
-                sums[Line::InUse as usize].add(1, chunk.size - 8, there - header);
-                self.live[row_of(chunk.size)].add(1, chunk.size, there);
+                let rest = there - header;
+                match request {
+                    Some(Request { bytes, .. }) => {
+                        sums[Line::Requested as usize].add(1, bytes, rest.min(bytes));
+                        sums[Line::Rounding as usize].add(0, chunk.size - 8 - bytes, rest - rest.min(bytes));
+                    }
+                    None => sums[Line::InUse as usize].add(1, chunk.size - 8, rest),
+                }
+                self.live.add(chunk.size, there);
                 None
             }
             What::Fence => {
@@ -460,11 +352,22 @@ impl Tally {
         if let Some(line) = line {
             sums[line as usize].add(1, chunk.size, there);
         }
+        if matches!(chunk.what, What::Parked | What::Cached) {
+            self.cached.add(chunk.size, there);
+        }
         if chunk.is_in_bin() || chunk.what == What::Top {
-            self.free[row_of(chunk.size)].add(1, chunk.size, there);
+            self.free.add(chunk.size, there);
             self.largest_free = self.largest_free.max(chunk.size);
         }
-        self.pins.see(self.part.index, chunk, &|range| resident::bytes(runs, range));
+        let born = request.map_or(0, |request| request.born);
+        self.pins.see(self.part.index, chunk, born, &|range| resident::bytes(runs, range));
+    }
+
+    /// What is known of a chunk in use: by who was asked for it, or by its own canary.
+    fn request(&self, chunk: &Chunk) -> Option<Request> {
+        let (user, room) = (chunk.at + self.header, chunk.size - 8);
+        let recorded = (self.known)(user, chunk.size).filter(|request| request.bytes <= room);
+        recorded.or_else(|| self.asked.of(user, room).map(|bytes| Request { bytes, born: 0 }))
     }
 
     fn end_heap(&mut self) {
@@ -482,9 +385,9 @@ impl Tally {
             let whole = Range::new(chunks.start, *limit);
             ours.add(whole, runs);
         }
-        for (all, part) in ledger.free.iter_mut().zip(&self.free).chain(ledger.live.iter_mut().zip(&self.live)) {
-            all.add(part.chunks, part.bytes, part.resident);
-        }
+        ledger.free.join(&self.free);
+        ledger.live.join(&self.live);
+        ledger.cached.join(&self.cached);
         ledger.largest_free = ledger.largest_free.max(self.largest_free);
         ledger.pins.join(std::mem::replace(&mut self.pins, Pins::new(4096, 0)));
     }

@@ -12,11 +12,13 @@
 
 pub mod around;
 pub mod bins;
+pub mod classes;
 pub use heapglass_capture::calls;
 pub mod explain;
 pub mod filter;
 pub mod ledger;
 pub mod line;
+pub mod lines;
 pub mod map;
 pub mod metrics;
 pub mod paint;

@@ -1,7 +1,7 @@
 //! Ledgers as OpenMetrics text, for Prometheus: what is now as gauges, what only grows as counters. And in the older form, which knows no
 //! units and no end, and names a counter by its samples' name.
 
-use crate::ledger::{LINES, Ledger};
+use crate::ledger::{LINES, Ledger, Sum};
 use heapglass_inspect::counters::Counted;
 use std::fmt::Write as _;
 
@@ -109,20 +109,20 @@ fn arenas(text: &mut Text, all: &[Process<'_>]) {
 }
 
 fn sizes(text: &mut Text, all: &[Process<'_>]) {
-    text.family(
-        "heapglass_size_bytes",
-        "gauge",
-        "bytes",
-        "Chunks in use and free, by the power of two that their size begins at.",
-    );
-    for one in all {
-        for (state, rows) in [("in_use", &one.ledger.live), ("free", &one.ledger.free)] {
-            for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.chunks > 0) {
-                let labels = [("state", state), ("from", &(1u64 << index).to_string())];
-                text.sample("heapglass_size_bytes", one, &labels, row.bytes);
+    let mut family = |name: &str, unit: &str, what: &str, of: fn(&Sum) -> u64| {
+        let help = format!("{what} of a size class, in use, cached or free; a class is named by its smallest chunk.");
+        text.family(name, "gauge", unit, &help);
+        for one in all {
+            let Ledger { live, cached, free, .. } = one.ledger;
+            for (state, sizes) in [("in_use", live), ("cached", cached), ("free", free)] {
+                for (least, row) in sizes.rows() {
+                    text.sample(name, one, &[("state", state), ("class", &least.to_string())], of(row));
+                }
             }
         }
-    }
+    };
+    family("heapglass_class_bytes", "bytes", "Bytes of chunks", |row| row.bytes);
+    family("heapglass_class_chunks", "", "Chunks", |row| row.chunks);
 }
 
 fn others(text: &mut Text, all: &[Process<'_>]) {

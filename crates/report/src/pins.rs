@@ -3,7 +3,8 @@
 
 use heapglass_inspect::Range;
 use heapglass_inspect::walk::{Chunk, What};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Chunks of one size that hold pages which are mostly free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -17,6 +18,13 @@ pub struct Pin {
     pub held: u64,
 }
 
+/// A chunk that pins, and what is free on its pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Birth {
+    pub size: u64,
+    pub held: u64,
+}
+
 /// The last chunks in use before a heap's top.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TopPin {
@@ -27,6 +35,8 @@ pub struct TopPin {
     pub free: u64,
     /// The lowest of them.
     pub at: u64,
+    /// The calls that handed them out, as far as those are known.
+    pub births: Vec<u64>,
 }
 
 /// What `malloc_trim` would give back of the heaps that were seen.
@@ -45,19 +55,36 @@ pub struct Pins {
     rows: BTreeMap<(u64, bool), Pin>,
     pub tops: Vec<TopPin>,
     pub trim: Trim,
+    /// The chunks that pin, by the call that handed each out, where that is known.
+    pub births: HashMap<u64, Birth>,
+    /// Chunks whose calls are known, but found no room there.
+    pub more_births: u64,
     /// The page that is being looked at.
     at: u64,
     free: u64,
-    holders: Vec<(u64, bool)>,
+    holders: Vec<Pinning>,
+    /// The last of them that was counted.
+    counted: u64,
     /// The run of memory that trimming would merge.
     run: Range,
     last: VecDeque<Last>,
     free_so_far: u64,
 }
 
+/// A chunk that isn't free.
+#[derive(Clone, Copy)]
+struct Pinning {
+    at: u64,
+    size: u64,
+    cached: bool,
+    /// The call that handed it out; 0 where that isn't known.
+    born: u64,
+}
+
 /// A chunk in use near the top, and the free bytes before it.
 struct Last {
     at: u64,
+    born: u64,
     bytes: u64,
     free_before: u64,
 }
@@ -66,6 +93,8 @@ struct Last {
 const FREE_PARTS: (u64, u64) = (3, 4);
 /// Chunks before the top that are looked at.
 const LAST: usize = 64;
+/// Calls that are kept of chunks which pin.
+const BIRTHS: usize = 1 << 20;
 
 impl Pins {
     pub fn new(page: u64, kept_head: u64) -> Pins {
@@ -75,9 +104,12 @@ impl Pins {
             rows: BTreeMap::new(),
             tops: Vec::new(),
             trim: Trim::default(),
+            births: HashMap::new(),
+            more_births: 0,
             at: 0,
             free: 0,
             holders: Vec::new(),
+            counted: 0,
             run: Range::default(),
             last: VecDeque::new(),
             free_so_far: 0,
@@ -101,23 +133,35 @@ impl Pins {
             row.held += more.held;
         }
         self.tops.extend(other.tops);
+        other.births.into_iter().for_each(|(born, birth)| self.bear(born, birth));
+        self.more_births += other.more_births;
         self.trim.inside += other.trim.inside;
         self.trim.tops += other.trim.tops;
+    }
+
+    fn bear(&mut self, born: u64, birth: Birth) {
+        let has_room = self.births.len() < BIRTHS;
+        match self.births.entry(born) {
+            Entry::Occupied(mut known) => known.get_mut().held += birth.held,
+            Entry::Vacant(place) if has_room => drop(place.insert(birth)),
+            Entry::Vacant(_) => self.more_births += 1,
+        }
     }
 
     /// A heap begins.
     pub fn begin(&mut self) {
         (self.at, self.free, self.run, self.free_so_far) = (0, 0, Range::default(), 0);
+        self.counted = 0;
         self.holders.clear();
         self.last.clear();
     }
 
-    /// The next chunk of it; `resident` tells of a range how much of it is.
-    pub fn see(&mut self, arena: usize, chunk: &Chunk, resident: &dyn Fn(Range) -> u64) {
+    /// The next chunk of it, and the call that handed it out, or 0; `resident` tells of a range how much of it is.
+    pub fn see(&mut self, arena: usize, chunk: &Chunk, born: u64, resident: &dyn Fn(Range) -> u64) {
         let is_cache = matches!(chunk.holder, Some(heapglass_inspect::lists::Holder::Cache { .. }));
         let is_cached = is_cache || chunk.what == What::Parked;
         let is_free = !is_cached && !matches!(chunk.what, What::Live | What::Damaged | What::Fence);
-        self.pages(chunk, is_free, is_cached, resident);
+        self.pages(chunk, is_free, Pinning { at: chunk.at, size: chunk.size, cached: is_cached, born }, resident);
         if is_free {
             self.run = if self.run.end == chunk.at && self.run.bytes() > 0 {
                 Range::new(self.run.start, chunk.range().end)
@@ -135,7 +179,7 @@ impl Pins {
                 if self.last.len() == LAST {
                     self.last.pop_front();
                 }
-                self.last.push_back(Last { at: chunk.at, bytes: chunk.size, free_before: self.free_so_far });
+                self.last.push_back(Last { at: chunk.at, born, bytes: chunk.size, free_before: self.free_so_far });
             }
         }
     }
@@ -173,15 +217,17 @@ impl Pins {
             let before = self.last.iter().rev().nth(count as usize).unwrap_or(last);
             let free = all - before.free_before;
             if free > 4 * best.free && free >= 16 * self.page {
-                best = TopPin { arena, chunks: count, bytes, free, at: last.at };
+                best = TopPin { arena, chunks: count, bytes, free, at: last.at, births: Vec::new() };
             }
         }
         if best.free > 0 {
+            let births = self.last.iter().rev().take(best.chunks as usize).map(|last| last.born);
+            best.births = births.filter(|born| *born > 0).collect();
             self.tops.push(best);
         }
     }
 
-    fn pages(&mut self, chunk: &Chunk, is_free: bool, is_cached: bool, resident: &dyn Fn(Range) -> u64) {
+    fn pages(&mut self, chunk: &Chunk, is_free: bool, pinning: Pinning, resident: &dyn Fn(Range) -> u64) {
         let range = chunk.range();
         let mut from = range.start;
         while from < range.end {
@@ -194,7 +240,7 @@ impl Pins {
             if is_free {
                 self.free += to - from;
             } else if chunk.what != What::Damaged && chunk.what != What::Fence {
-                self.holders.push((chunk.size, is_cached));
+                self.holders.push(pinning);
             }
             // Whole pages of one long chunk are of no interest: on to its last.
             let last = (range.end - 1) & !(self.page - 1);
@@ -207,14 +253,21 @@ impl Pins {
         let is_pinned = !self.holders.is_empty() && free * FREE_PARTS.1 >= page * FREE_PARTS.0;
         if is_pinned && resident(Range::new(self.at, self.at + page)) > 0 {
             // Each has its share of the page.
-            let count = self.holders.len() as u64;
-            for (index, (size, cached)) in (0..).zip(&self.holders) {
+            let holders = std::mem::take(&mut self.holders);
+            let count = holders.len() as u64;
+            for (index, Pinning { at, size, cached, born }) in (0..).zip(&holders) {
                 let row = self.rows.entry((*size, *cached)).or_default();
                 (row.size, row.cached) = (*size, *cached);
-                row.chunks += 1;
+                // One that reaches over two pages is still one chunk.
+                row.chunks += u64::from(*at != self.counted);
+                self.counted = *at;
                 row.pages += u64::from(index == 0);
                 row.held += free / count;
+                if *born > 0 {
+                    self.bear(*born, Birth { size: *size, held: free / count });
+                }
             }
+            self.holders = holders;
         }
         self.holders.clear();
     }
@@ -240,7 +293,7 @@ mod tests {
             chunk(0x4_0000, 64, What::Live),
             chunk(0x4_0040, 0x1_0000 - 64, What::Top),
         ] {
-            pins.see(0, &one, &resident);
+            pins.see(0, &one, one.at, &resident);
         }
         pins.end(&resident);
         let rows = pins.rows();
@@ -251,5 +304,31 @@ mod tests {
         assert_eq!(pins.trim.tops, 15 * 4096);
         assert_eq!((pins.tops[0].chunks, pins.tops[0].at), (1, 0x4_0000));
         assert_eq!(pins.tops[0].free, 0x2_0000 - 48);
+        assert_eq!(pins.tops[0].births, [0x4_0000]);
+        assert_eq!(
+            pins.births,
+            HashMap::from([
+                (0x2_0000, Birth { size: 48, held: 4096 - 48 }),
+                (0x4_0000, Birth { size: 64, held: rows[1].held }),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_chunk_that_reaches_over_two_pages_is_one() {
+        let mut pins = Pins::new(4096, 96);
+        let resident = |range: Range| range.bytes();
+        pins.begin();
+        for one in [
+            chunk(0x1_0000, 0xfe0, What::Large),
+            chunk(0x1_0fe0, 64, What::Live),
+            chunk(0x1_1020, 0x1_0000, What::Large),
+        ] {
+            pins.see(0, &one, 7, &resident);
+        }
+        pins.end(&resident);
+        let [pin] = pins.rows()[..] else { panic!("{:?}", pins.rows()) };
+        assert_eq!((pin.chunks, pin.pages, pin.held), (1, 2, 2 * (4096 - 32)));
+        assert_eq!(pins.births, HashMap::from([(7, Birth { size: 64, held: pin.held })]));
     }
 }

@@ -1,7 +1,7 @@
 // The map: two canvases, the raster below and what is written on it above, with mouse and keyboard.
 import { IN_USE } from "./heap.js";
 import { MARKED, NOTHING, fill, paint, scales, sections } from "./raster.js";
-import { element, grouped, hex, size } from "./text.js";
+import { element, grouped, hex, plural, size } from "./text.js";
 /** Points for addresses at the left, and for the title of a heap. */
 const GUTTER = 112;
 const TITLE = 20;
@@ -418,7 +418,7 @@ export class HeapMap {
         }
         const { head } = section.part;
         const name = section.part.places === null
-            ? `arena ${head.arena}: heap from ${hex(head.start)}, ${size(section.part.end - section.part.start)}, ${grouped(head.chunks)} chunks`
+            ? `arena ${head.arena}: heap from ${hex(head.start)}, ${size(section.part.end - section.part.start)}, ${plural(head.chunks, "chunk", "chunks")}`
             : `mapped chunks: ${grouped(head.chunks)}, ${size(section.part.end)}, the largest first`;
         pen.fillStyle = this.ink.text;
         pen.fillText(name, GUTTER, y + TITLE / 2);

@@ -66,7 +66,7 @@ export function showArenas(heap, chosen, choose) {
         const own = threads.filter(([, index]) => index === arena.index).map(([id, , exists]) => (exists ? `${id}` : `${id} (gone)`));
         const lines = Object.values(arena.lines);
         const resident = lines.reduce((sum, line) => sum + line.resident, 0);
-        const inUse = arena.lines.in_use.bytes + arena.lines.headers.bytes;
+        const inUse = ["requested", "rounding", "in_use", "headers"].reduce((sum, key) => sum + arena.lines[key].bytes, 0);
         const one = row([
             link(`${arena.index}`, `show only arena ${arena.index}`, () => choose(arena.index)), grouped(arena.heaps), grouped(inUse),
             grouped(resident), own.slice(0, 12).join(", ") + (own.length > 12 ? ` and ${own.length - 12} more` : ""),
@@ -148,6 +148,9 @@ export function showChunk(told, near, go) {
     for (const key of ["age", "thread", "call", "stack"]) {
         if (typeof told[key] === "string") {
             put(key, told[key]);
+        }
+        else if (Array.isArray(told[key]) && told[key].length > 0) {
+            put(key, made("ol", told[key].map((name) => made("li", name)), { class: "stack" }));
         }
     }
     if (number("number") !== null) {

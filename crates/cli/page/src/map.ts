@@ -2,7 +2,7 @@
 
 import { Chunk, Heap, IN_USE, Part } from "./heap.js";
 import { Cells, MARKED, NOTHING, Scale, Section, fill, paint, scales, sections } from "./raster.js";
-import { element, grouped, hex, size } from "./text.js";
+import { element, grouped, hex, plural, size } from "./text.js";
 
 /** Points for addresses at the left, and for the title of a heap. */
 const GUTTER = 112;
@@ -461,7 +461,7 @@ export class HeapMap {
         }
         const { head } = section.part;
         const name = section.part.places === null
-            ? `arena ${head.arena}: heap from ${hex(head.start)}, ${size(section.part.end - section.part.start)}, ${grouped(head.chunks)} chunks`
+            ? `arena ${head.arena}: heap from ${hex(head.start)}, ${size(section.part.end - section.part.start)}, ${plural(head.chunks, "chunk", "chunks")}`
             : `mapped chunks: ${grouped(head.chunks)}, ${size(section.part.end)}, the largest first`;
         pen.fillStyle = this.ink.text;
         pen.fillText(name, GUTTER, y + TITLE / 2);

@@ -10,7 +10,7 @@ use crate::output::{Known, Output};
 use crate::stats::grouped;
 use crate::trace::{self, Listener, observe};
 use heapglass_capture::calls::{Call, Collector, Found};
-use heapglass_capture::{About, Order, State, Writer};
+use heapglass_capture::{About, Module, Order, State, Writer};
 use heapglass_event::record as event;
 use nix::sys::signal::SigSet;
 use std::collections::HashMap;
@@ -42,6 +42,10 @@ pub struct Record {
     #[arg(short, long)]
     follow_forks: bool,
 
+    /// Keep who called, too: for `ledger` and `map --chunk` with --recording, and `view`
+    #[arg(short = 'k', long)]
+    stack_trace: bool,
+
     /// Keep only samples, and what becomes of each: one for so many bytes allocated on average, perhaps with K or M behind; 1 keeps all
     #[arg(long, value_name = "BYTES", default_value = "1", value_parser = crate::profile::bytes)]
     interval: u64,
@@ -53,7 +57,7 @@ pub struct Record {
 
 impl Record {
     pub fn into_file(file: PathBuf, force: bool, interval: u64, follow_forks: bool, words: Vec<OsString>) -> Record {
-        Record { output: file, force, follow_forks, interval, words }
+        Record { output: file, force, follow_forks, stack_trace: false, interval, words }
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
@@ -70,7 +74,7 @@ impl Record {
         marks::clear(&path);
         let about = self.about();
         let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
-        let wishes = Wishes { follows: self.follow_forks, ..Wishes::default() };
+        let wishes = Wishes { follows: self.follow_forks, callers: self.stack_trace, ..Wishes::default() };
         let recorder = Recorder::new(writer, self.interval, output);
         let (ended, mut recorder) = match observe(self.words, wishes, None, recorder) {
             Ok(observed) => observed,
@@ -86,6 +90,7 @@ impl Record {
         let mut end = About::default();
         end.put("ended", trace::how(&ended));
         end.put("dropped", recorder.lost.to_string());
+        recorder.modules.iter().for_each(|(pid, module)| end.put_module(*pid, module));
         let path = recorder.output.path().to_owned();
         marks::keep(&path, &mut end);
         let closed = undisturbed(|| recorder.finish(&end));
@@ -103,6 +108,7 @@ impl Record {
         about.put("heapglass", env!("CARGO_PKG_VERSION"));
         about.put("machine", std::env::consts::ARCH);
         about.put("interval", self.interval.to_string());
+        about.put("callers", u8::from(self.stack_trace).to_string());
         about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
         about
     }
@@ -136,6 +142,8 @@ pub struct Recorder {
     sampler: Sampler,
     output: Output,
     fault: Option<io::Error>,
+    /// Where code is from, by process, as it was told; where callers are.
+    modules: Vec<(u32, Module)>,
     was_taken: bool,
     lost: u64,
 }
@@ -192,6 +200,7 @@ impl Recorder {
             sampler: Sampler::new(every),
             output,
             fault: None,
+            modules: Vec::new(),
             was_taken: false,
             lost: 0,
         }
@@ -270,11 +279,18 @@ fn outside(record: event::Record) -> Call {
 
 impl Listener for Recorder {
     fn hear(&mut self, ring: usize, thread: Thread, records: &[event::Record]) {
-        let Recorder { rings, order, .. } = self;
+        let Recorder { rings, order, modules, .. } = self;
         let (known, collector) = rings.entry(ring).or_insert_with(|| (thread, Collector::default()));
         *known = thread;
         for record in records {
-            collector.take(*record, |found| Recorder::hold(order, thread, found));
+            collector.take(*record, |found| {
+                if let Found::Call(call) = &found
+                    && call.has(event::Kind::Module)
+                {
+                    modules.extend(call.modules().into_iter().map(|module| (thread.pid, module)));
+                }
+                Recorder::hold(order, thread, found);
+            });
         }
     }
 

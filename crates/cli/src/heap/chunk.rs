@@ -1,22 +1,28 @@
 //! `heapglass map --chunk ADDR`: all that is known of one chunk.
 
+use super::known::{Known, Now, Told};
 use super::text::{grouped, plural};
 use super::{said, title};
+use crate::callers;
 use crate::failure::Failure;
 use heapglass_inspect::Target;
+use heapglass_inspect::asked::Asked;
 use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{self, Holder, Holders};
 use heapglass_inspect::memory::{u32_in, u64_in};
-use heapglass_inspect::records::{MappedState, Records};
+use heapglass_inspect::records::{MappedState, Records, Sample};
 use heapglass_inspect::walk::{self, Chunk, What};
 use heapglass_report::map::Shade;
 use serde_json::json;
 use std::fmt::Write as _;
 
-pub fn told(target: &Target, address: u64, as_json: bool) -> Result<String, Failure> {
+/// As text, or for machines; `known` is what a recording of the same process knows.
+pub fn told(target: &Target, address: u64, as_json: bool, known: Option<&Known>) -> Result<String, Failure> {
     let failed = |e| said(&target.name, &e);
     let records = Records::read(target).map_err(failed)?;
-    let Some((arena, _)) = records.heap_around(address) else { return elsewhere(target, &records, address, as_json) };
+    let Some((arena, _)) = records.heap_around(address) else {
+        return elsewhere(target, &records, address, as_json, known);
+    };
     let holders = Holders::read(target, &records).map_err(failed)?;
     let found = walk::find(target, arena, &holders, address).map_err(failed)?;
     let Some(chunk) = found.chunk else {
@@ -28,15 +34,26 @@ pub fn told(target: &Target, address: u64, as_json: bool) -> Result<String, Fail
     let read = target.memory.read(chunk.at, &mut words);
     let user = chunk.at + at!(target.layout, chunk.header);
     let kept = place(target, &records, arena.index, &chunk);
+    let (told, canary) = match chunk.what {
+        What::Live => (
+            recorded(target, known, user, chunk.size)?,
+            Asked::read(target).map_err(failed)?.of(user, chunk.size.saturating_sub(8)),
+        ),
+        _ => (None, None),
+    };
     if as_json {
         let near = |chunk: Option<Chunk>| {
             chunk.map(|c| json!({ "at": c.at, "size": c.size, "state": Shade::of(c.what).name() }))
         };
-        let all = json!({
+        let mut all = json!({
             "version": 1, "at": chunk.at, "user": user, "size": chunk.size, "usable": chunk.size.saturating_sub(8), "arena": arena.index,
             "state": Shade::of(chunk.what).name(), "flags": flags(&chunk), "kept": kept, "before": near(found.before),
             "after": near(found.after), "cookie": u32_in(&words, 8),
         });
+        told.iter().for_each(|told| told.add_to(&mut all));
+        if let (Some(request), true) = (canary, all["request"].is_null()) {
+            all["request"] = json!(request);
+        }
         return Ok(all.to_string() + "\n");
     }
     let mut text = format!("{}: the chunk that holds {address:#x}\n\n", title(target));
@@ -51,8 +68,9 @@ pub fn told(target: &Target, address: u64, as_json: bool) -> Result<String, Fail
     line(
         "user",
         format!(
-            "{user:#x}, {} bytes can be used; how many were asked for isn't recorded",
-            grouped(chunk.size.saturating_sub(8))
+            "{user:#x}, {} bytes can be used; {}",
+            grouped(chunk.size.saturating_sub(8)),
+            asked(told.as_ref(), canary)
         ),
     );
     line("arena", format!("{} ({})", arena.index, plural(u64::from(arena.seats), "thread", "threads")));
@@ -71,8 +89,69 @@ pub fn told(target: &Target, address: u64, as_json: bool) -> Result<String, Fail
         });
         line(label, near);
     }
-    line("age, stack", "not recorded".to_owned());
+    born(&mut text, told.as_ref(), known);
     Ok(text)
+}
+
+fn recorded(target: &Target, known: Option<&Known>, user: u64, bytes: u64) -> Result<Option<Told>, Failure> {
+    let Some((known, live)) = known.and_then(|known| Some((known, known.of(user, bytes)?))) else { return Ok(None) };
+    let now = if target.pid.is_some() { Now::Running } else { Now::Call(known.capture.calls()) };
+    known.told(live, now)
+}
+
+/// What was asked for: by the recording, or by the canary behind it.
+fn asked(told: Option<&Told>, canary: Option<u64>) -> String {
+    match told.map(|told| told.live.request).or(canary) {
+        Some(request) => format!("{} were asked for", grouped(request)),
+        None => "how many were asked for isn't recorded".into(),
+    }
+}
+
+/// A sample, which the heap knows more of than of others: what was asked for, and by whom.
+fn sampled(target: &Target, sample: &Sample, address: u64, as_json: bool) -> Result<String, Failure> {
+    let mappings = target.memory.mappings().map_err(|e| said(&target.name, &e))?;
+    let stack = callers::of_mappings(&mappings, &sample.callers);
+    if as_json {
+        let all = json!({
+            "version": 1, "user": sample.user, "request": sample.request, "state": "in use, a sample",
+            "thread": sample.thread.to_string(), "stack": stack,
+        });
+        return Ok(all.to_string() + "\n");
+    }
+    let mut text = format!(
+        "{}: the sample that {address:#x} is in or beside\n\n  state       in use, between inaccessible pages\n  user        {:#x}, {} bytes were asked for\n  born in     thread {}\n",
+        title(target),
+        sample.user,
+        grouped(sample.request),
+        sample.thread
+    );
+    for (index, name) in stack.iter().enumerate() {
+        let _ = writeln!(text, "  {:<12}{name}", if index == 0 { "stack" } else { "" });
+    }
+    Ok(text)
+}
+
+/// Age and stack, where they are recorded.
+fn born(text: &mut String, told: Option<&Told>, known: Option<&Known>) {
+    let Some(told) = told else {
+        let why = match known {
+            Some(_) => "not in the recording",
+            None => "not recorded; `heapglass record -k` keeps them, for --recording",
+        };
+        let _ = writeln!(text, "  age, stack  {why}");
+        return;
+    };
+    let _ = writeln!(text, "  age         {}", told.age);
+    let _ = writeln!(text, "  born by     call {}, of thread {}", grouped(told.live.born), told.live.thread.tid);
+    for line in told.call.lines() {
+        let _ = writeln!(text, "                {line}");
+    }
+    for (index, name) in told.stack.iter().enumerate() {
+        let _ = writeln!(text, "  {:<12}{name}", if index == 0 { "stack" } else { "" });
+    }
+    if told.stack.is_empty() {
+        let _ = writeln!(text, "  stack       not in the recording; `heapglass record -k` keeps it");
+    }
 }
 
 fn flags(chunk: &Chunk) -> String {
@@ -108,7 +187,13 @@ fn place(target: &Target, records: &Records, arena: usize, chunk: &Chunk) -> Opt
 }
 
 /// An address outside of the heaps.
-fn elsewhere(target: &Target, records: &Records, address: u64, as_json: bool) -> Result<String, Failure> {
+fn elsewhere(
+    target: &Target,
+    records: &Records,
+    address: u64,
+    as_json: bool,
+    known: Option<&Known>,
+) -> Result<String, Failure> {
     if let Some(chunk) = records.mapped.iter().find(|chunk| chunk.mapping.holds(address)) {
         let usable = chunk.mapping.end.saturating_sub(chunk.user);
         let state = match chunk.state {
@@ -116,22 +201,30 @@ fn elsewhere(target: &Target, records: &Records, address: u64, as_json: bool) ->
             MappedState::Kept => "freed, its mapping kept for the next request",
             MappedState::Damaged => "in use, its header overwritten",
         };
+        let told = match chunk.state {
+            MappedState::Live => recorded(target, known, chunk.user, chunk.mapping.bytes())?,
+            _ => None,
+        };
         if as_json {
-            let all = json!({
+            let mut all = json!({
                 "version": 1, "user": chunk.user, "mapping": [chunk.mapping.start, chunk.mapping.end], "usable": usable,
                 "state": state,
             });
+            told.iter().for_each(|told| told.add_to(&mut all));
             return Ok(all.to_string() + "\n");
         }
-        return Ok(format!(
-            "{}: the mapped chunk that holds {address:#x}\n\n  state       {state}\n  mapping     {:#x} to {:#x}, {} bytes\n  user        {:#x}, {} bytes can be used\n",
+        let mut text = format!(
+            "{}: the mapped chunk that holds {address:#x}\n\n  state       {state}\n  mapping     {:#x} to {:#x}, {} bytes\n  user        {:#x}, {} bytes can be used; {}\n",
             title(target),
             chunk.mapping.start,
             chunk.mapping.end,
             grouped(chunk.mapping.bytes()),
             chunk.user,
-            grouped(usable)
-        ));
+            grouped(usable),
+            asked(told.as_ref(), Asked::read(target).ok().and_then(|asked| asked.of(chunk.user, usable)))
+        );
+        born(&mut text, told.as_ref(), known);
+        return Ok(text);
     }
     // A page is the least that a sample has for itself.
     let page = target.memory.page();
@@ -139,17 +232,7 @@ fn elsewhere(target: &Target, records: &Records, address: u64, as_json: bool) ->
     if let Some(sample) =
         records.samples.iter().find(|s| near(s.user) || (s.user..s.user.saturating_add(s.request)).contains(&address))
     {
-        if as_json {
-            let all =
-                json!({ "version": 1, "user": sample.user, "request": sample.request, "state": "in use, a sample" });
-            return Ok(all.to_string() + "\n");
-        }
-        return Ok(format!(
-            "{}: the sample that {address:#x} is in or beside\n\n  state       in use, between inaccessible pages\n  user        {:#x}, {} bytes were asked for\n",
-            title(target),
-            sample.user,
-            grouped(sample.request)
-        ));
+        return sampled(target, sample, address, as_json);
     }
     let mappings = target.memory.mappings().map_err(|e| said(&target.name, &e))?;
     let what = match mappings.iter().find(|mapping| mapping.range.holds(address)) {

@@ -1,15 +1,18 @@
 //! `heapglass ledger` (or `stats PID`): where the resident memory went.
 
+use super::known::Known;
+use super::pinned::{self, Stacks};
 use super::text::{grouped, percent, plural, size};
 use super::{Subject, Whose, launch, map, notes, recorded, said, title};
 use crate::capture::stats::is_elf;
 use crate::failure::Failure;
 use heapglass_inspect::Target;
 use heapglass_report::ledger::{self, LINES, Ledger, Line};
-use heapglass_report::pins::{Pin, TopPin};
+use heapglass_report::pins::{Pin, Pins};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -26,6 +29,15 @@ pub struct LedgerCommand {
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
 
+    /// A recording of the same process (`heapglass record`), which may still be growing: it knows what was asked for, and, made
+    /// with -k, who called
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "program"])]
+    recording: Option<PathBuf>,
+
+    /// Of a recording: as it was after so many calls, instead of at its end
+    #[arg(long, value_name = "N", conflicts_with_all = ["watch", "program", "recording"])]
+    at: Option<u64>,
+
     /// For machines; with --watch, a line each time
     #[arg(long)]
     json: bool,
@@ -36,12 +48,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or("is not a number of seconds".into())
 }
 
-/// Rows of what pins memory.
-const PINS: usize = 8;
-
 impl LedgerCommand {
     pub fn of(whose: Whose, json: bool) -> LedgerCommand {
-        LedgerCommand { whose, watch: None, json }
+        LedgerCommand { whose, watch: None, recording: None, at: None, json }
     }
 
     pub fn carry_out(&self) -> Result<ExitCode, Failure> {
@@ -50,7 +59,10 @@ impl LedgerCommand {
                 return launch::to_the_end(words, |pid| self.show(&super::open(pid, false)?));
             }
             Subject::Core(path) if self.watch.is_none() && !is_elf(&path) => {
-                return put(&recorded::told(&path, self.json)?).map(|_| ExitCode::SUCCESS);
+                return put(&recorded::told(&path, self.at, self.json)?).map(|_| ExitCode::SUCCESS);
+            }
+            _ if self.at.is_some() => {
+                return Err(Failure::ours("--at is for a recording: `heapglass ledger FILE --at N`"));
             }
             subject => subject,
         };
@@ -61,8 +73,18 @@ impl LedgerCommand {
     }
 
     fn show(&self, target: &Target) -> Result<(), Failure> {
-        let ledger = ledger::of(target).map_err(|e| said(&target.name, &e))?;
-        let text = if self.json { as_json(target, &ledger).to_string() + "\n" } else { told(target, &ledger) };
+        let known = self.recording.as_deref().map(|path| Known::open(path, target.pid, None)).transpose()?;
+        let of = |user, bytes| known.as_ref().and_then(|known| known.request(user, bytes));
+        let ledger = ledger::of_seeing(target, &of, &mut |_| {}).map_err(|e| said(&target.name, &e))?;
+        let stacks = known.as_ref().map(|known| Stacks::of(&ledger.pins, known)).transpose()?;
+        let text = match self.json {
+            true => {
+                let mut all = as_json(target, &ledger);
+                stacks.iter().for_each(|stacks| stacks.add_to(&mut all));
+                all.to_string() + "\n"
+            }
+            false => told(target, &ledger, stacks.as_ref()),
+        };
         put(&text).map(drop)
     }
 
@@ -97,7 +119,7 @@ impl LedgerCommand {
                     "{:>9.1} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
                     began.elapsed().as_secs_f64(),
                     size(ledger.resident()),
-                    there(&[InUse, Headers, Mapped, Samples]),
+                    there(&[Requested, Rounding, InUse, Headers, Mapped, Samples]),
                     there(&[Parked, ThreadCaches, Depots, OnTheWay, Quarantine]),
                     there(&[Fast, Unsorted, Small, Large, Damaged]),
                     there(&[Top, HeapEnds]),
@@ -118,11 +140,7 @@ impl LedgerCommand {
 
 fn is_there(subject: &Subject) -> bool {
     match subject {
-        Subject::Process(pid) => {
-            // A zombie has ended as well.
-            let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
-            maps.is_ok_and(|maps| !maps.is_empty())
-        }
+        Subject::Process(pid) => super::has_memory(*pid),
         _ => true,
     }
 }
@@ -137,14 +155,14 @@ fn put(text: &str) -> Result<bool, Failure> {
     }
 }
 
-pub fn told(target: &Target, ledger: &Ledger) -> String {
+pub fn told(target: &Target, ledger: &Ledger, stacks: Option<&Stacks>) -> String {
     let mut text = format!("{}: where its memory is\n\n", title(target));
     let there = if ledger.rss.is_some() { "resident" } else { "in the file" };
     let _ = writeln!(text, "  {:<32} {:>12} {:>16} {:>16} {:>7}", "", "chunks", "bytes", there, "");
     let total = ledger.resident();
     for line in LINES {
         let sum = ledger.line(line);
-        if sum.bytes == 0 && sum.resident == 0 && !matches!(line, Line::InUse | Line::Top) {
+        if sum.bytes == 0 && sum.resident == 0 && line != Line::Top {
             continue;
         }
         if line == Line::Files {
@@ -176,9 +194,10 @@ pub fn told(target: &Target, ledger: &Ledger) -> String {
     if ledger.swap > 0 {
         let _ = writeln!(text, "  {} more are swapped out", size(ledger.swap));
     }
+    requests(&mut text, ledger);
     arenas(&mut text, ledger);
     fragmentation(&mut text, ledger);
-    pins(&mut text, ledger);
+    pinned::tell(&mut text, &ledger.pins, stacks);
     let _ = write!(text, "\n{}\n", advice(ledger));
     map::damages(&mut text, &ledger.damages, ledger.more_damage);
     if !ledger.steady {
@@ -191,6 +210,17 @@ pub fn told(target: &Target, ledger: &Ledger) -> String {
     text
 }
 
+/// Of how many chunks it is known what was asked for.
+fn requests(text: &mut String, ledger: &Ledger) {
+    let (known, unknown) = (ledger.line(Line::Requested).chunks, ledger.line(Line::InUse).chunks);
+    if known == 0 && unknown > 0 {
+        *text += "\nwhat was asked for isn't recorded, so rounding isn't told apart; `heapglass record` keeps it, for --recording\n";
+    } else if unknown > 0 {
+        let all = plural(known + unknown, "chunk", "chunks");
+        let _ = writeln!(text, "\nwhat was asked for is known of {} of {all} in use", grouped(known));
+    }
+}
+
 fn arenas(text: &mut String, ledger: &Ledger) {
     if ledger.arenas.len() < 2 {
         return;
@@ -200,7 +230,7 @@ fn arenas(text: &mut String, ledger: &Ledger) {
         let sum = |is_it: fn(Line) -> bool, of: fn(&ledger::Sum) -> u64| -> u64 {
             LINES.into_iter().filter(|line| is_it(*line)).map(|line| of(&part.sums[line as usize])).sum()
         };
-        let in_use = sum(|line| matches!(line, Line::InUse | Line::Headers), |sum| sum.bytes);
+        let in_use = sum(Line::is_in_use, |sum| sum.bytes);
         let name = format!("  arena {}, {}", part.index, plural(u64::from(part.threads), "thread", "threads"));
         let _ = writeln!(
             text,
@@ -224,7 +254,7 @@ fn fragmentation(text: &mut String, ledger: &Ledger) {
         text,
         "\nfree in bins and tops: {} in {}; the largest has {}, so {} of it can't be had in one piece",
         size(free),
-        plural(ledger.free.iter().map(|row| row.chunks).sum(), "chunk", "chunks"),
+        plural(ledger.free.chunks(), "chunk", "chunks"),
         size(ledger.largest_free),
         percent(free.saturating_sub(ledger.largest_free), free),
     );
@@ -234,47 +264,6 @@ fn fragmentation(text: &mut String, ledger: &Ledger) {
         .map(|request| format!("{} of it for {}", percent(ledger.unusable_for(request), free), size(request)))
         .collect();
     let _ = writeln!(text, "in chunks too short for a request: {}", rows.join(", "));
-}
-
-fn pins(text: &mut String, ledger: &Ledger) {
-    let rows = ledger.pins.rows();
-    let (pages, held): (u64, u64) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.pages, sum.1 + row.held));
-    if pages > 0 {
-        let _ = writeln!(
-            text,
-            "\npinned: {} of which three quarters and more are free, {} in all, held by chunks of these sizes:",
-            plural(pages, "page", "pages"),
-            size(held)
-        );
-        for Pin { size: bytes, cached, chunks, held, .. } in rows.iter().take(PINS) {
-            let what = if *cached { "in thread caches" } else { "in use" };
-            let _ = writeln!(
-                text,
-                "  {:>10} bytes {:>12} {what:<17} hold {}",
-                grouped(*bytes),
-                grouped(*chunks),
-                size(*held)
-            );
-        }
-        if rows.len() > PINS {
-            let rest: u64 = rows.iter().skip(PINS).map(|row| row.held).sum();
-            let _ = writeln!(
-                text,
-                "  and {} more, which hold {}",
-                plural((rows.len() - PINS) as u64, "size", "sizes"),
-                size(rest)
-            );
-        }
-    }
-    for TopPin { arena, chunks, bytes, free, at } in &ledger.pins.tops {
-        let _ = writeln!(
-            text,
-            "the top of arena {arena} could begin {} lower but for the last {} in use, {} from {at:#x} on",
-            size(*free),
-            plural(*chunks, "chunk", "chunks"),
-            size(*bytes)
-        );
-    }
 }
 
 /// The lines' keys and names, and whose they are, in their order.
@@ -318,6 +307,11 @@ pub fn advice(ledger: &Ledger) -> String {
     )
 }
 
+pub fn pins_json(pins: &Pins) -> Vec<Value> {
+    let one = |pin: &Pin| json!({ "size": pin.size, "cached": pin.cached, "chunks": pin.chunks, "pages": pin.pages, "holds": pin.held });
+    pins.rows().iter().map(one).collect()
+}
+
 pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
     let sums = |sums: &ledger::Sums| -> Value {
         let row = |line: Line| {
@@ -332,15 +326,8 @@ pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
         .map(|part| json!({ "index": part.index, "threads": part.threads, "heaps": part.heaps, "lines": sums(&part.sums) }))
         .collect();
     let sizes = |rows: &ledger::Sizes| -> Vec<Value> {
-        let filled = rows.iter().enumerate().filter(|(_, row)| row.chunks > 0);
-        filled.map(|(index, row)| json!({ "from": 1u64 << index, "chunks": row.chunks, "bytes": row.bytes })).collect()
+        rows.rows().map(|(least, row)| json!({ "from": least, "chunks": row.chunks, "bytes": row.bytes })).collect()
     };
-    let pins: Vec<Value> = ledger
-        .pins
-        .rows()
-        .iter()
-        .map(|pin| json!({ "size": pin.size, "cached": pin.cached, "chunks": pin.chunks, "pages": pin.pages, "holds": pin.held }))
-        .collect();
     let tops: Vec<Value> = ledger
         .pins
         .tops
@@ -355,7 +342,7 @@ pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
     json!({
         "version": 1, "of": title(target), "pid": target.pid, "lines": sums(&ledger.sums), "sum": ledger.resident(),
         "rss": ledger.rss, "swap": ledger.swap, "arenas": arenas, "free_sizes": sizes(&ledger.free),
-        "live_sizes": sizes(&ledger.live), "largest_free": ledger.largest_free, "pins": pins, "top_pins": tops,
+        "live_sizes": sizes(&ledger.live), "cached_sizes": sizes(&ledger.cached), "largest_free": ledger.largest_free, "pins": pins_json(&ledger.pins), "top_pins": tops,
         "trim": { "inside": ledger.pins.trim.inside, "tops": ledger.pins.trim.tops, "kept": ledger.line(Line::Kept).resident },
         "damages": damages, "more_damage": ledger.more_damage, "steady": ledger.steady,
     })

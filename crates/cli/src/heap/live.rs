@@ -196,9 +196,9 @@ impl Screen<'_> {
             self.at = heaps.first().map(|(start, _)| *start);
         }
         self.text = match (self.view, self.at) {
-            (View::Chunk, Some(at)) => chunk::told(target, at, false)?,
+            (View::Chunk, Some(at)) => chunk::told(target, at, false, None)?,
             (View::Bins, _) => bins::told(target, None, false)?,
-            (View::Ledger, _) => ledger::told(target, &account::of(target).map_err(|e| said(&target.name, &e))?),
+            (View::Ledger, _) => ledger::told(target, &account::of(target).map_err(|e| said(&target.name, &e))?, None),
             _ => String::new(),
         };
         Ok(())

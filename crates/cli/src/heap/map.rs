@@ -1,5 +1,6 @@
 //! `heapglass map`: the heap as it is, in letters and colours.
 
+use super::known::Known;
 use super::text::{self, Colour, plural, size};
 use super::{Subject, Whose, bins, chunk, launch, live, notes, said, title};
 use crate::failure::Failure;
@@ -11,6 +12,7 @@ use heapglass_report::resident;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Draw the heap of a process, of a core file, or of a program as it ends
@@ -33,6 +35,10 @@ pub struct MapCommand {
     /// The chunk that holds this address: its header, its neighbours, and where it is kept
     #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with_all = ["zoom", "bins"])]
     chunk: Option<u64>,
+
+    /// With --chunk: a recording of the same process (`heapglass record -k`), which knows what was asked for, when, and who called
+    #[arg(long, value_name = "FILE", requires = "chunk", conflicts_with = "program")]
+    recording: Option<PathBuf>,
 
     /// Every list of free chunks, with its chunks
     #[arg(long, conflicts_with = "zoom")]
@@ -83,7 +89,8 @@ impl MapCommand {
 
     fn show(&self, target: &Target) -> Result<(), Failure> {
         let text = if let Some(address) = self.chunk {
-            chunk::told(target, address, self.json)?
+            let known = self.recording.as_deref().map(|path| Known::open(path, target.pid, None)).transpose()?;
+            chunk::told(target, address, self.json, known.as_ref())?
         } else if self.bins {
             bins::told(target, self.arena, self.json)?
         } else {

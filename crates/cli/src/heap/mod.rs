@@ -3,11 +3,13 @@
 pub mod bins;
 pub mod chunk;
 mod http;
+mod known;
 pub mod launch;
 pub mod ledger;
 pub mod live;
 pub mod map;
 mod peer;
+mod pinned;
 mod recorded;
 pub mod serve;
 pub mod text;
@@ -95,4 +97,9 @@ pub fn notes(target: &Target) -> Vec<String> {
         notes.push(format!("note: the core file was cut off: {} bytes are missing", text::grouped(target.missing)));
     }
     notes
+}
+
+/// Has it memory of its own? One that is ending loses that a moment before it is gone, and a zombie has none.
+pub fn has_memory(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| !maps.is_empty())
 }

@@ -5,7 +5,7 @@ use super::Made;
 use crate::kernel;
 use crate::policy::{GUARD_SLOTS, POLICY};
 use crate::region;
-use crate::report::Trace;
+use crate::report::{Trace, unwind::FRAMES};
 use crate::size::ALIGN;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use crate::sync::lock::Lock;
@@ -467,6 +467,10 @@ pub const fn for_readers() -> (SamplesAt, Piece) {
         state_live: State::Live as usize,
         user: offset_of!(Slot, user),
         request: offset_of!(Slot, request),
+        made_thread: offset_of!(Slot, made) + offset_of!(Trace, thread),
+        made_count: offset_of!(Slot, made) + offset_of!(Trace, count),
+        made_frames: offset_of!(Slot, made) + offset_of!(Trace, frames),
+        frames_max: FRAMES,
     };
     (at, Piece { at: Place::of(&raw const FIRST), bytes: size_of::<First>() })
 }

@@ -12,17 +12,17 @@
 
 use super::keys;
 use crate::die::Overrun;
+use heapglass_event::root::{self, canary_base};
 
 /// What a canary takes at least.
 pub const TAIL: usize = size_of::<u64>();
 /// Most bytes of the slack that are filled. What lies behind them is reached only by a write that leaves these alone, and is
 /// nobody's.
 const PAD_MAX: usize = 32;
-const PROOF_BITS: u32 = 36;
 
 /// What an address's canary is made of.
 fn base(user: usize) -> u64 {
-    keys::mix((user as u64).wrapping_mul(keys::get(keys::CANARY)) ^ keys::get(keys::CANARY + 1))
+    canary_base([keys::get(keys::CANARY), keys::get(keys::CANARY + 1)], user as u64)
 }
 
 fn pad_byte(base: u64) -> u8 {
@@ -30,12 +30,7 @@ fn pad_byte(base: u64) -> u8 {
 }
 
 fn tail(base: u64, slack: usize) -> u64 {
-    let proof = keys::mix(base ^ (slack as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    (base >> PROOF_BITS ^ slack as u64) << PROOF_BITS | proof >> (u64::BITS - PROOF_BITS) | 1
-}
-
-fn hidden_slack(base: u64, tail: u64) -> usize {
-    (tail >> PROOF_BITS ^ base >> PROOF_BITS) as usize
+    root::canary(base, slack as u64)
 }
 
 fn tail_place(user: usize, room: usize) -> *mut u64 {
@@ -79,7 +74,7 @@ pub fn look(user: usize, room: usize) -> Result<usize, Overrun> {
     let base = base(user);
     // SAFETY: a live chunk of the heap's, proven by its header or the table of mappings.
     let found = unsafe { tail_place(user, room).read_unaligned() };
-    let slack = hidden_slack(base, found);
+    let slack = root::canary_slack(base, found) as usize;
     let tail_at = room - TAIL;
     if slack > tail_at {
         return Err(Overrun { request: None, at: None });

@@ -2,6 +2,7 @@
 //! own, so that knowing one, or the secret, tells nothing of another.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use heapglass_event::root::{Place, mix};
 
 /// What canaries are made with: two words.
 pub const CANARY: usize = 0;
@@ -15,11 +16,9 @@ const KEYS: usize = 8;
 
 static ALL: [AtomicU64; KEYS] = [const { AtomicU64::new(0) }; KEYS];
 
-/// The mixing of MurmurHash3's end (Appleby): every bit of the input decides about every bit of the output.
-pub fn mix(word: u64) -> u64 {
-    let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let word = (word ^ word >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    word ^ word >> 33
+/// Where the keys of canaries stand, for readers.
+pub const fn canary_place() -> Place {
+    Place::of(&raw const ALL[CANARY])
 }
 
 /// Draws all keys from 128 bits of chance. Each takes both halves through two rounds that can't be undone without either.

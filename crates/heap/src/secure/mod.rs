@@ -39,6 +39,7 @@ use crate::size::OVERHEAD;
 use crate::store::Taken;
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::thread::{self, Thread};
+use heapglass_event::root::{CanaryAt, Place};
 use random::Random;
 
 /// Freed chunks wait before they are used again.
@@ -63,6 +64,11 @@ static PARTS: AtomicU32 = AtomicU32::new(0);
 #[inline]
 pub fn has(parts: u32) -> bool {
     PARTS.load(Relaxed) & parts != 0
+}
+
+/// Where readers find whether there are canaries, and how they are made.
+pub const fn canary_seen() -> CanaryAt {
+    CanaryAt { parts: Place::of(&raw const PARTS), bit: CANARY as usize, keys: keys::canary_place() }
 }
 
 /// Is any part on? Then every call is taken exactly.

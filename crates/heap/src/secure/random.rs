@@ -2,6 +2,7 @@
 //! stream for each thread. Sixteen numbers to a block, so one costs a few nanoseconds.
 
 use super::keys;
+use heapglass_event::root::mix;
 
 const ROUNDS: usize = 8;
 
@@ -19,7 +20,7 @@ impl Random {
 
     /// Goes on with another stream.
     pub fn turn(&mut self, by: u64) {
-        self.stream = keys::mix(self.stream ^ keys::mix(by));
+        self.stream = mix(self.stream ^ mix(by));
         self.used = self.block.len();
     }
 

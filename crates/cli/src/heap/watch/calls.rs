@@ -2,6 +2,7 @@
 //! out lately, so that the page can tell new chunks from old ones.
 
 use crate::feed::{Feed, Thread};
+use crate::heap::text::grouped;
 use crate::trace::Listener;
 use heapglass_event::record::{Kernel, Kind, Outcome, Record};
 use heapglass_report::calls::{Call, Collector, Found};
@@ -107,6 +108,25 @@ impl Heard {
             .collect();
         let kept_from = all.calls.front().map_or(all.count + 1, |(number, ..)| *number);
         json!({ "calls": all.count, "kept_from": kept_from, "lines": lines, "lost": all.lost })
+    }
+
+    /// Of the last call that handed out this pointer, if it is among those that are kept: what was asked for, when, and by whom.
+    pub fn born(&self, user: u64) -> Option<[(&'static str, Value); 5]> {
+        let all = self.lock();
+        let (number, thread, call) = all.calls.iter().rev().find(|(_, _, call)| call.hands_out() == user)?;
+        let mut text = Vec::new();
+        Writer::new(Style::default()).call(&mut text, "", call);
+        let ago = all.at.map_or(0.0, |at| {
+            at.elapsed().as_secs_f64() + all.clock.nanos_between(call.ended, all.clock.tick) as f64 / 1e9
+        });
+        let calls = grouped(all.count - number);
+        Some([
+            ("request", json!(call.requested())),
+            ("age", json!(format!("{ago:.3} s, {calls} calls"))),
+            ("thread", json!(thread.to_string())),
+            ("number", json!(number)),
+            ("call", json!(String::from_utf8_lossy(&text).trim_end())),
+        ])
     }
 
     /// What was heard of an earlier stretch says nothing of the next.

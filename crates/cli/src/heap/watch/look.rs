@@ -147,7 +147,7 @@ fn bytes_of(words: &[u32]) -> u64 {
 pub fn read(target: &Target, beside: Beside) -> Result<Vec<u8>> {
     let began = std::time::Instant::now();
     let mut words = Words::default();
-    let ledger = heapglass_report::ledger::of_seeing(target, &mut |seen| words.see(seen))?;
+    let ledger = heapglass_report::ledger::of_seeing(target, &|_, _| None, &mut |seen| words.see(seen))?;
     let heaps = words.finish(target)?;
     let counted = counters::read(target)?;
     let born = words.words.len();

@@ -251,7 +251,8 @@ impl Watched {
 
     fn phase(&self) -> Phase {
         let mut phase = lock(&self.phase);
-        if *phase == Phase::Runs && self.pid() != 0 && !feed::lives(self.pid()) {
+        let pid = self.pid();
+        if *phase == Phase::Runs && pid != 0 && !(feed::lives(pid) && super::has_memory(pid)) {
             *phase = Phase::Ended;
         }
         *phase
@@ -306,7 +307,14 @@ impl Watched {
     fn chunk(&self, request: &Request) -> Result<Answer, Failure> {
         let at = request.asked("address").ok_or_else(|| Failure::ours("say which: ?address=ADDR"))?;
         let at = map::address(&at).map_err(Failure::ours)?;
-        chunk::told(&self.open()?, at, true).map(Answer::json)
+        let told = chunk::told(&self.open()?, at, true, None)?;
+        let Ok(mut all) = serde_json::from_str::<Value>(&told) else { return Ok(Answer::json(told)) };
+        // Whoever hears calls knows who asked for it, and how much.
+        let born = all["user"].as_u64().filter(|_| all["state"] == "in use");
+        if let Some(known) = born.and_then(|user| self.heard.born(user)) {
+            known.into_iter().for_each(|(key, value)| all[key] = value);
+        }
+        Ok(Answer::json(all.to_string()))
     }
 
     fn events(&self, request: &Request) -> Answer {

@@ -8,11 +8,12 @@ use super::{assets, open_browser};
 use crate::capture;
 use crate::failure::Failure;
 use crate::heap::http::{self, Answer, Door, Request};
+use crate::heap::known::{Known, Now};
+use crate::heap::recorded::{GAP, is_mapping};
 use crate::heap::text::grouped;
-use crate::heap::{map, recorded};
-use heapglass_capture::{Capture, Chunk, Event, State};
+use crate::heap::{known, map, recorded};
+use heapglass_capture::{Chunk, Event, State};
 use heapglass_report::filter::{self, Filter};
-use heapglass_report::line::{Clock, Style, Writer};
 use heapglass_report::map::{SHADES, Shade};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -39,10 +40,8 @@ pub struct View {
 
 impl View {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        let capture = capture::open(&self.file)?;
-        let failed = |e| capture::said(&self.file, &e);
-        let pid = capture.event(1).map_err(failed)?.map_or(0, |event| event.thread.pid);
-        let recording = Recording { capture, file: self.file, pid, last: Mutex::default() };
+        let recording =
+            Recording { known: Known::of_file(capture::open(&self.file)?, &self.file)?, last: Mutex::default() };
         let door = Door::personal(self.port)?;
         open_browser(&door, self.no_open);
         door.serve(&|request| recording.answer(request, &door.token));
@@ -51,10 +50,8 @@ impl View {
 }
 
 struct Recording {
-    capture: Capture,
-    file: PathBuf,
-    /// The first process; its children have addresses of their own, and aren't drawn.
-    pid: u32,
+    /// Of its first process; its children have addresses of their own, and aren't drawn.
+    known: Known,
     /// The moment that was asked for last: the next is mostly near.
     last: Mutex<State>,
 }
@@ -64,8 +61,6 @@ const NEAR: u64 = 20_000;
 /// Calls that are looked through for those that pass a filter, and lines that are given.
 const SCANNED: u64 = 100_000;
 const LINES: usize = 500;
-/// Addresses in which nothing is in use part two heaps.
-const GAP: u64 = 4 << 20;
 /// What is neither in use nor known to be anything else: the number behind those of `Shade`.
 const UNUSED: u32 = SHADES.len() as u32;
 
@@ -77,7 +72,7 @@ impl Recording {
         if request.is_post {
             return http::no_method();
         }
-        let at = request.asked("at").and_then(|call| call.parse().ok()).unwrap_or(self.capture.calls());
+        let at = request.asked("at").and_then(|call| call.parse().ok()).unwrap_or(self.known.capture.calls());
         let done = match path {
             "/state" => Ok(self.state()),
             "/look" => self.look(at, &marks(request)),
@@ -91,20 +86,25 @@ impl Recording {
 
     /// Length, and the curve: what each block's end came to.
     fn state(&self) -> Answer {
-        let summary = self.capture.summary();
+        let summary = self.known.capture.summary();
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let curve: Vec<Value> = self
+            .known
             .capture
             .blocks()
             .iter()
             .map(|block| {
                 let lines = recorded::lines(block.bytes, block.requested, block.chunks, block.kernel_bytes);
-                json!([seconds(self.capture.nanos(block.ended)), block.first + block.calls, lines.map(|line| line.1)])
+                json!([
+                    seconds(self.known.capture.nanos(block.ended)),
+                    block.first + block.calls,
+                    lines.map(|line| line.1)
+                ])
             })
             .collect();
         Answer::json(
             json!({
-                "pid": self.pid, "phase": "recorded", "listening": false, "held": false, "launched": false, "calls": summary.calls,
+                "pid": self.known.pid, "phase": "recorded", "listening": false, "held": false, "launched": false, "calls": summary.calls,
                 "lost": 0, "seconds": seconds(summary.nanos), "kernel": [], "curve": curve, "lines": recorded::names(),
             })
             .to_string(),
@@ -113,12 +113,12 @@ impl Recording {
 
     /// What is in use after so many calls.
     fn at<T>(&self, calls: u64, see: impl FnOnce(&State) -> T) -> Result<T, Failure> {
-        let failed = |e| capture::said(&self.file, &e);
+        let failed = |e| capture::said(&self.known.path, &e);
         let mut state = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if state.calls > calls || calls - state.calls > NEAR {
-            *state = self.capture.state_at(calls).map_err(failed)?;
+            *state = self.known.capture.state_at(calls).map_err(failed)?;
         } else {
-            let mut events = self.capture.events(state.calls + 1);
+            let mut events = self.known.capture.events(state.calls + 1);
             while state.calls < calls {
                 let Some(event) = events.next().map_err(failed)? else { break };
                 state.apply(event.thread, &event.call);
@@ -132,7 +132,7 @@ impl Recording {
         let (chunks, others, sums) = self.at(at, |state| {
             let mut chunks = state.sorted();
             let all = chunks.len();
-            chunks.retain(|chunk| chunk.pid == self.pid);
+            chunks.retain(|chunk| chunk.pid == self.known.pid);
             let others = all - chunks.len();
             (chunks, others, recorded::lines(state.bytes, state.requested, all as u64, state.kernel_bytes))
         })?;
@@ -146,7 +146,7 @@ impl Recording {
         let mut shades: Vec<Value> =
             SHADES.into_iter().map(|shade| json!([shade.letter().to_string(), shade.name()])).collect();
         shades.push(json!(["-", "not in use"]));
-        let name = self.capture.about.get("program").unwrap_or_default();
+        let name = self.known.capture.about.get("program").unwrap_or_default();
         let notes: Vec<String> = (others > 0)
             .then(|| format!("{} chunks of other processes aren't drawn", grouped(others as u64)))
             .into_iter()
@@ -157,7 +157,7 @@ impl Recording {
             "more_mapped": 0, "threads": [], "system_calls": null, "released": null, "born": null, "marks": drawn.marks_at,
             "lines": recorded::names(), "advice": "", "notes": notes,
             "ledger": {
-                "of": format!("{}: {name}", self.file.display()), "lines": told, "sum": total, "rss": null, "swap": 0, "arenas": [],
+                "of": format!("{}: {name}", self.known.path.display()), "lines": told, "sum": total, "rss": null, "swap": 0, "arenas": [],
                 "largest_free": 0, "free_sizes": [], "pins": [], "damages": [], "more_damage": 0, "steady": true,
             },
         });
@@ -168,18 +168,18 @@ impl Recording {
         if number == 0 {
             return Ok(None);
         }
-        self.capture.event(number).map_err(|e| capture::said(&self.file, &e))
+        self.known.capture.event(number).map_err(|e| capture::said(&self.known.path, &e))
     }
 
     fn seconds(&self, tick: u64) -> f64 {
-        self.capture.nanos(tick) as f64 / 1e9
+        self.known.capture.nanos(tick) as f64 / 1e9
     }
 
     fn chunk(&self, at: u64, request: &Request) -> Result<Answer, Failure> {
         let place = request.asked("address").ok_or_else(|| Failure::ours("say which chunk"))?;
         let place = map::address(&place).map_err(Failure::ours)?;
         let holds = |chunk: &Chunk| {
-            chunk.pid == self.pid
+            chunk.pid == self.known.pid
                 && chunk.pointer - 16 <= place
                 && place < chunk.pointer - 16 + chunk.live.bytes.max(32)
         };
@@ -187,25 +187,13 @@ impl Recording {
         let Some(Chunk { pointer, live, .. }) = found else {
             return Err(Failure::ours(format!("{place:#x} is in no chunk that was in use after call {at}")));
         };
-        let (born, now) = (self.event(live.born)?, self.event(at)?);
-        let age = born.as_ref().zip(now).map(|(born, now)| {
-            let seconds = self.seconds(now.call.ended) - self.seconds(born.call.ended);
-            format!("{seconds:.6} s, {} calls", grouped(at - live.born))
-        });
-        let told = json!({
+        let mut all = json!({
             "state": "in use", "at": pointer - 16, "size": live.bytes, "user": pointer, "usable": live.bytes.saturating_sub(8),
-            "request": live.request, "age": age, "thread": live.thread.tid.to_string(), "number": live.born,
-            "call": born.map(|event| self.line(&event)),
         });
-        Ok(Answer::json(told.to_string()))
-    }
-
-    fn line(&self, event: &Event) -> String {
-        let mut writer = Writer::new(Style::default());
-        writer.clock = Clock { tick: 0, nanos: 0, nanos_per_tick: self.capture.nanos_per_tick() };
-        let mut text = Vec::new();
-        writer.call(&mut text, "", &event.call);
-        String::from_utf8_lossy(&text).trim_end().to_owned()
+        if let Some(told) = self.known.told(live, Now::Call(at))? {
+            told.add_to(&mut all);
+        }
+        Ok(Answer::json(all.to_string()))
     }
 
     /// Lines up to a moment, which is the last of them if it passes.
@@ -214,11 +202,11 @@ impl Recording {
             Ok(filters) => filters,
             Err(why) => return Ok(Answer::json(json!({ "refused": why }).to_string())),
         };
-        let failed = |e| capture::said(&self.file, &e);
+        let failed = |e| capture::said(&self.known.path, &e);
         // Without a filter each call is a line.
         let from = at.saturating_sub(if filters.is_empty() { LINES as u64 } else { SCANNED }) + 1;
         let mut shown = std::collections::VecDeque::new();
-        let mut events = self.capture.events(from);
+        let mut events = self.known.capture.events(from);
         while let Some(event) = events.next().map_err(failed)? {
             if event.number > at {
                 break;
@@ -236,7 +224,7 @@ impl Recording {
                 let place = if event.call.result == 0 { event.call.arguments[0] } else { event.call.result };
                 json!({
                     "call": event.number, "thread": event.thread.tid, "seconds": self.seconds(event.call.began), "at": place,
-                    "text": self.line(event),
+                    "text": known::line(&self.known.capture, event),
                 })
             })
             .collect();
@@ -266,10 +254,10 @@ impl Drawn {
         let mut drawn = Drawn::default();
         let mut born = Vec::new();
         let mut heap: Option<(u64, u64, usize, u64)> = None;
-        for Chunk { pointer, live, .. } in chunks {
+        for chunk in chunks {
+            let Chunk { pointer, live, .. } = chunk;
             let at = (pointer - 16) & !15;
-            // Only a mapping of its own is whole pages from a page's start on.
-            if at.is_multiple_of(4096) && live.bytes.is_multiple_of(4096) && live.bytes > 0 {
+            if is_mapping(chunk) {
                 drawn.mapped.push(json!([pointer, live.bytes, live.bytes, "in use"]));
                 continue;
             }
