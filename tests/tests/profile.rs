@@ -7,6 +7,7 @@ use heapglass_tests::{Door, compile, have, on_heapglass, root, run};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -205,8 +206,10 @@ fn every_form_is_written() {
     let export = |form: &str| {
         let out = dir.path().join(form);
         run(heapglass().arg("export").arg(&file).args(["--to", form, "--by", "peak", "-o"]).arg(&out)).ok();
+        assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600, "it is its owner's alone");
         std::fs::read(out).unwrap()
     };
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "so is this");
     let folded = String::from_utf8(export("folded")).unwrap();
     assert!(folded.lines().any(|line| line.ends_with("main;large_and_freed;inlined 8388608")), "{folded}");
     let svg = String::from_utf8(export("flamegraph")).unwrap();

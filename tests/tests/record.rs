@@ -47,6 +47,7 @@ fn a_recording_holds_call_by_call_what_a_trace_tells() {
     let program = program("tests/trace/steps.c");
     run(&mut fixed(heapglass().arg("trace").arg("-o").arg(&text).args(["--", &program, "60"]))).ok();
     run(&mut fixed(heapglass().arg("record").arg("-o").arg(&file).args(["--", &program, "60"]))).ok();
+    assert_eq!(fs::metadata(&text).unwrap().permissions().mode() & 0o777, 0o600, "it is its owner's alone");
     let text = fs::read_to_string(text).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains(" ; ")).collect();
     assert!(lines.len() > 60);

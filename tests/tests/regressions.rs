@@ -88,6 +88,13 @@ fn what_happened_to_a_chunk_while_its_free_waited_went_unseen() {
 }
 
 #[test]
+fn a_chunk_whose_free_waited_at_another_thread_passed_for_one_in_use() {
+    for (how, call) in [("measured", "malloc_usable_size"), ("kept", "realloc"), ("shrunk", "realloc")] {
+        stopped("parked_twice.c", &[how], &[], &format!("{call}(@): use after free: the chunk of "));
+    }
+}
+
+#[test]
 fn a_threads_cache_began_with_another_threads_lines() {
     holds("passive_sharing.c", &[], &[]);
 }

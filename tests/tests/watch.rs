@@ -4,12 +4,13 @@
 mod browser;
 
 use browser::Browser;
-use heapglass_tests::cli::{Dir, heapglass};
+use heapglass_tests::cli::{Dir, heapglass, is_root};
 use heapglass_tests::held::Held;
 use heapglass_tests::{Door, compile, have, on_heapglass, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 struct Watch {
@@ -382,6 +383,18 @@ fn it_is_told_only_to_who_knows_its_address() {
         ["/", "/look", "/page.js", "/0123456789abcdef0123456789abcdef/look", "/0123456789abcdef0123456789abcdef/"]
     {
         assert_eq!(status(&asked(&format!("GET {path}"), place)), "404", "{path}");
+    }
+    // The address stands in the browser's arguments, where other users may read it.
+    if is_root() {
+        let get = format!(
+            "exec 3<>/dev/tcp/{}; printf 'GET /{token}/ HTTP/1.1\\r\\n\\r\\n' >&3; cat <&3",
+            place.replace(':', "/")
+        );
+        let answer = |user: u32| {
+            let told = Command::new("bash").args(["-c", &get]).uid(user).output().unwrap();
+            status(&String::from_utf8_lossy(&told.stdout))
+        };
+        assert_eq!((answer(0), answer(4711)), ("200".into(), "403".into()));
     }
     for path in ["hold", "step", "listen", "end"] {
         assert_ne!(status(&asked(&format!("POST /{path}"), place)), "200", "{path}");

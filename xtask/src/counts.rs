@@ -25,7 +25,7 @@ pub const HOT: [Hot; 8] = [
     hot("new, sized delete, 32 bytes", "new", 32, false, 64.0),
     hot("new, sized delete, 32 bytes, after a second thread", "new", 32, true, 64.0),
     hot("calloc, free, 32 bytes", "calloc", 32, false, 90.5),
-    hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 136.0),
+    hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 146.0),
 ];
 
 /// A count that lies so far below its ceiling is worth a word.

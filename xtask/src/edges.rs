@@ -46,11 +46,22 @@ const OURS: [(&str, &[&str]); 9] = [
             "heapglass-profile",
             "heapglass-report",
             "heapglass-sampled",
+            "heapglass-stacks",
         ],
     ),
     ("xtask", &["heapglass-bench"]),
     // It tries all of it.
-    ("heapglass-fuzzed", &["heapglass-capture", "heapglass-cli", "heapglass-heap", "heapglass-os"]),
+    (
+        "heapglass-fuzzed",
+        &[
+            "heapglass-capture",
+            "heapglass-cli",
+            "heapglass-event",
+            "heapglass-heap",
+            "heapglass-inspect",
+            "heapglass-os",
+        ],
+    ),
 ];
 
 pub fn check() -> Outcome {

@@ -12,6 +12,8 @@ use std::time::Instant;
 const BUILT_TESTS: &str = "heapglass-tests";
 /// Its tests run once as it is, and once in a world so small that every edge comes up.
 const HEAP: &str = "heapglass-heap";
+/// It has a ring that two processes share.
+const EVENT: &str = "heapglass-event";
 const SMALL_WORLD: &str = "small-world";
 /// With a seam by which each system call of the heap's can be refused.
 const FUZZED: &str = "heapglass-fuzzed";
@@ -75,8 +77,9 @@ fn unit(package: &str, extra: &[&'static str]) -> Step {
 
 /// The cfg changes every crate, so it has a target directory of its own.
 fn loom() -> Outcome {
-    let words = ["test", "--quiet", "--release", "-p", HEAP, "--test", "loom*", "--target-dir", "target/loom"];
-    shown(cargo().args(words).env("RUSTFLAGS", "--cfg loom"))
+    let packages = ["-p", HEAP, "-p", EVENT];
+    let words = ["--test", "loom*", "--target-dir", "target/loom"];
+    shown(cargo().args(["test", "--quiet", "--release"]).args(packages).args(words).env("RUSTFLAGS", "--cfg loom"))
 }
 
 fn schedules() -> Outcome {

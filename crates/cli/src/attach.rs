@@ -48,7 +48,7 @@ fn find(pid: i32) -> Result<u64, Failure> {
         let mut symbols = file.dynamic_symbols().chain(file.symbols());
         if let Some(symbol) = symbols.find(|symbol| symbol.name() == Ok(FUNCTION) && symbol.is_definition()) {
             let is_fixed = file.kind() == object::ObjectKind::Executable;
-            return Ok(if is_fixed { symbol.address() } else { start + symbol.address() });
+            return Ok(if is_fixed { symbol.address() } else { start.wrapping_add(symbol.address()) });
         }
     }
     Err(Failure::ours(format!(

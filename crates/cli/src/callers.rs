@@ -4,6 +4,7 @@ use addr2line::Loader;
 use heapglass_inspect::maps::Mapping;
 use heapglass_report::calls::Call;
 use heapglass_report::text::Text;
+use heapglass_stacks::symbols;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -41,7 +42,8 @@ impl Callers {
         let known = self.files.iter().position(|(known, _)| *known == path);
         let file = known.unwrap_or_else(|| {
             // A script is named by its own name, not by its interpreter's.
-            let opened = Loader::new(&path).or_else(|_| Loader::new(format!("/proc/{pid}/exe"))).ok();
+            let program = PathBuf::from(format!("/proc/{pid}/exe"));
+            let opened = symbols::loader(&path).or_else(|| symbols::loader(&program));
             self.files.push((path, opened));
             self.files.len() - 1
         });

@@ -3,10 +3,12 @@
 use crate::failure::Failure;
 use crate::scratch::Scratch;
 use addr2line::Loader;
+use heapglass_stacks::symbols;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 pub struct Crash(Scratch);
 
@@ -41,7 +43,7 @@ pub fn named(bytes: &[u8]) -> String {
     for line in text.lines().skip(1) {
         let _ = writeln!(out, "{line}");
         let Some((path, place)) = caller(line) else { continue };
-        let module = modules.entry(path.to_owned()).or_insert_with(|| Loader::new(path).ok());
+        let module = modules.entry(path.to_owned()).or_insert_with(|| symbols::loader(Path::new(path)));
         if let Some(module) = module {
             frames(module, place, &mut out);
         }

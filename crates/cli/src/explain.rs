@@ -119,7 +119,7 @@ fn by_hand(text: String, settings: Option<OsString>, wishes: Wishes) -> Result<(
 
 /// Keeps the calls that were drawn.
 #[derive(Default)]
-struct Collected {
+pub struct Collected {
     collectors: HashMap<usize, Collector>,
     calls: Vec<Call>,
 }
@@ -134,7 +134,7 @@ impl Collected {
     }
 
     /// All of them, in the order of time.
-    fn drawn(mut self) -> Vec<Call> {
+    pub fn drawn(mut self) -> Vec<Call> {
         for collector in self.collectors.values_mut() {
             collector.end_unfinished(&mut |found| Collected::keep(&mut self.calls, found));
         }

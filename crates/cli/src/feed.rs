@@ -15,7 +15,7 @@ use heapglass_event::record::{Record, SCHEMA};
 use heapglass_event::ring::{self, CONTROL_BYTES, Control, FILE_BYTES, LAYOUT, MAGIC, RINGS, Ring};
 use heapglass_report::line::Clock;
 use nix::libc;
-use rustix::fs::{FallocateFlags, MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -53,7 +53,8 @@ pub use heapglass_capture::Thread;
 impl Feed {
     pub fn create(wishes: Wishes) -> Result<Feed, Failure> {
         let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
-        let file = memfd_create("heapglass-events", MemfdFlags::CLOEXEC).map_err(refused)?;
+        let file =
+            memfd_create("heapglass-events", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(refused)?;
         ftruncate(&file, FILE_BYTES as u64).map_err(refused)?;
         Feed::over(file, wishes)
     }
@@ -61,6 +62,8 @@ impl Feed {
     /// In a file of this length that another process made.
     pub fn over(file: OwnedFd, wishes: Wishes) -> Result<Feed, Failure> {
         let refused = |e: rustix::io::Errno| Failure::ours(format!("no memory to be told events in: {e}"));
+        // A program that shortens it would stop its reader by a signal.
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(refused)?;
         let length = rustix::fs::fstat(&file).map_err(refused)?.st_size;
         if length < FILE_BYTES as i64 {
             return Err(Failure::ours("the file to be told events in is too short"));
@@ -162,6 +165,31 @@ impl Feed {
         any
     }
 
+    /// As a program does that keeps to no rule, for tests: with a ring of its choice, used or not.
+    pub fn forge<T>(&self, ring: u32, act: impl FnOnce(&Ring) -> T) {
+        let ring = ring as usize % RINGS;
+        self.control().pid.fetch_max(1, Release);
+        self.control().rings.fetch_max(ring as u32 + 1, Release);
+        if let Some(ring) = self.rings().get(ring) {
+            let _ = act(ring);
+        }
+    }
+
+    pub fn forge_record(&self, ring: u32, record: Record) {
+        // SAFETY: a ring of a feed that no program was told of: its only writer is who calls this.
+        self.forge(ring, |ring| unsafe { ring.write(record) });
+    }
+
+    /// Claims to have written so many more.
+    pub fn forge_head(&self, ring: u32, more: u64) {
+        self.forge(ring, |ring| ring.head.fetch_add(more, Release));
+    }
+
+    /// Is there nothing to read in any ring?
+    pub fn is_read(&self) -> bool {
+        self.rings().iter().all(Ring::is_read)
+    }
+
     /// Gives rings back whose threads have ended and whose records were all read; `see` is told of each. Those of processes
     /// that ended without a word are looked for only if `dead` says so, which asks the kernel for each.
     pub fn reclaim(&self, dead: bool, mut see: impl FnMut(usize)) {
@@ -253,4 +281,19 @@ fn nanos_of_day() -> u64 {
     };
     let second = (seconds + offset).rem_euclid(86_400).cast_unsigned();
     second * 1_000_000_000 + u64::from(now.subsec_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_cant_make_the_file_shorter_under_its_reader() {
+        let feed = Feed::create(Wishes::default()).unwrap();
+        let theirs =
+            std::fs::File::options().read(true).write(true).open(format!("/proc/self/fd/{}", feed.file.as_raw_fd()));
+        let theirs = theirs.unwrap();
+        assert!(theirs.set_len(4096).is_err() && theirs.set_len(FILE_BYTES as u64 + 1).is_err());
+        assert_eq!(theirs.metadata().unwrap().len(), FILE_BYTES as u64);
+    }
 }

@@ -17,6 +17,7 @@ pub mod hand;
 mod heap;
 mod launch;
 mod output;
+mod own_file;
 mod play;
 mod profile;
 mod program;

@@ -6,7 +6,7 @@ use crate::callers::Callers;
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
 use crate::output::{self, Output};
-use crate::{attach, feed, find, launch, program, run, script, supervise};
+use crate::{attach, feed, find, launch, own_file, program, run, script, supervise};
 use heapglass_event::record::Record;
 use heapglass_report::calls::{Call, Collector, Found};
 use heapglass_report::filter::{self, Comparison, Filter};
@@ -16,7 +16,6 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -167,7 +166,7 @@ impl Trace {
                 // As strace does, and a shell's `>`.
                 let output = Output::new(pattern, known, true)?;
                 let path = output.path();
-                let file = File::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
+                let file = own_file::create(path).map_err(|e| Failure::ours(format!("{}: {e}", path.display())))?;
                 Opened { to: Box::new(file), has_colour: false, file: Some(output) }
             }
         })
@@ -343,7 +342,7 @@ fn read<L: Listener>(feed: &Feed, wishes: Wishes, has_ended: &AtomicBool, mut li
 
 /// Writes what is heard.
 #[derive(Default)]
-struct Scribe {
+pub struct Scribe {
     writer: Writer,
     filters: Vec<Filter>,
     counts_only: bool,
@@ -376,6 +375,11 @@ struct Voice {
     thread: Option<Thread>,
     number: u32,
     prefix: String,
+}
+
+/// One that writes for nobody, for tests.
+pub fn to_nowhere(counts_only: bool) -> Scribe {
+    Scribe { counts_only, callers: Some(Callers::default()), output: Some(Box::new(io::sink())), ..Scribe::default() }
 }
 
 impl Listener for Scribe {
@@ -501,7 +505,7 @@ impl Scribe {
     }
 
     /// What stands at the end.
-    fn finish(&mut self, how: &str) {
+    pub fn finish(&mut self, how: &str) {
         let rings: Vec<usize> = self.rings.keys().copied().collect();
         rings.into_iter().for_each(|ring| self.leave(ring));
         if self.counts_only {

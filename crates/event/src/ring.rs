@@ -17,9 +17,14 @@
 //! that is gone: the reader holds a robust lock of its C library in the control page, whose word the kernel marks when the
 //! holder dies, however it dies.
 
-use crate::record::{RECORD_BYTES, Record};
+#[cfg(not(loom))]
+use crate::record::RECORD_BYTES;
+use crate::record::Record;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
 /// First word of the file: "HGEVENT\0" read as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HGEVENT\0");
@@ -27,8 +32,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"HGEVENT\0");
 pub const LAYOUT: u32 = 2;
 
 pub const RINGS: usize = 1024;
-/// Records in a ring.
-pub const RECORDS: u64 = 4096;
+/// Records in a ring. The model checker's is full soon.
+pub const RECORDS: u64 = if cfg!(loom) { 2 } else { 4096 };
 pub const CONTROL_BYTES: usize = 4096;
 pub const RING_BYTES: usize = size_of::<Ring>();
 pub const FILE_BYTES: usize = CONTROL_BYTES + RINGS * RING_BYTES;
@@ -79,6 +84,7 @@ pub struct Control {
 #[repr(C, align(16))]
 pub struct RobustLock(pub UnsafeCell<[u8; 64]>);
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Control>() <= CONTROL_BYTES);
 
 /// A ring with its state. The fields that the two sides write lie in lines of their own.
@@ -92,12 +98,51 @@ pub struct Ring {
     /// Records written.
     pub head: AtomicU64,
     /// The reader's position when the writer last looked.
-    tail_seen: UnsafeCell<u64>,
+    tail_seen: Place<u64>,
     /// Calls, and records of calls, that were dropped.
     pub dropped: AtomicU64,
-    phase: UnsafeCell<Phase>,
+    phase: Place<Phase>,
     reader: Reader,
-    records: [UnsafeCell<Record>; RECORDS as usize],
+    records: [Place<Record>; RECORDS as usize],
+}
+
+/// What one side at a time uses; the model checker proves that.
+#[repr(transparent)]
+#[cfg(not(loom))]
+struct Place<T>(UnsafeCell<T>);
+#[cfg(loom)]
+struct Place<T>(loom::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T: Copy> Place<T> {
+    /// # Safety
+    /// The caller's side has it now. If the other is a process that breaks the rules, what comes back may be wrong.
+    #[inline]
+    unsafe fn get(&self) -> T {
+        // SAFETY: as the caller promises. Volatile: nothing is concluded from what was there before.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    /// # Safety
+    /// The caller's side has it now.
+    #[inline]
+    unsafe fn set(&self, value: T) {
+        // SAFETY: as the caller promises.
+        unsafe { *self.0.get() = value }
+    }
+}
+
+#[cfg(loom)]
+impl<T: Copy> Place<T> {
+    unsafe fn get(&self) -> T {
+        // SAFETY: the model checker looks.
+        self.0.with(|place| unsafe { *place })
+    }
+
+    unsafe fn set(&self, value: T) {
+        // SAFETY: as above.
+        self.0.with_mut(|place| unsafe { *place = value });
+    }
 }
 
 #[repr(C, align(64))]
@@ -110,7 +155,9 @@ struct Reader {
     turn: AtomicU32,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(RING_BYTES.is_multiple_of(4096) || RING_BYTES.is_multiple_of(64));
+#[cfg(not(loom))]
 const _: () =
     assert!(core::mem::offset_of!(Ring, records) == 128 && RECORD_BYTES * RECORDS as usize + 128 == RING_BYTES);
 
@@ -166,7 +213,7 @@ impl Ring {
             self.state.load(Relaxed) == FREE && self.state.compare_exchange(FREE, TAKEN, Acquire, Relaxed).is_ok();
         if took {
             // SAFETY: the writer's own.
-            unsafe { *self.tail_seen.get() = self.reader.tail.load(Acquire) };
+            unsafe { self.tail_seen.set(self.reader.tail.load(Acquire)) };
             self.pid.store(pid, Relaxed);
             // Last: a ring with a thread is one that is ready.
             self.tid.store(tid, Release);
@@ -183,9 +230,9 @@ impl Ring {
         // SAFETY: as the caller promises.
         unsafe {
             if look {
-                *self.tail_seen.get() = self.reader.tail.load(Acquire);
+                self.tail_seen.set(self.reader.tail.load(Acquire));
             }
-            RECORDS - self.head.load(Relaxed).wrapping_sub(*self.tail_seen.get()).min(RECORDS)
+            RECORDS - self.head.load(Relaxed).wrapping_sub(self.tail_seen.get()).min(RECORDS)
         }
     }
 
@@ -198,7 +245,7 @@ impl Ring {
         let head = self.head.load(Relaxed);
         if let Some(place) = self.records.get((head % RECORDS) as usize) {
             // SAFETY: as the caller promises; the reader keeps off what lies at the head.
-            unsafe { *place.get() = record };
+            unsafe { place.set(record) };
         }
         self.head.store(head.wrapping_add(1), Release);
     }
@@ -210,7 +257,7 @@ impl Ring {
     #[inline]
     pub unsafe fn phase(&self) -> Phase {
         // SAFETY: the writer's own.
-        unsafe { *self.phase.get() }
+        unsafe { self.phase.get() }
     }
 
     /// # Safety
@@ -218,7 +265,7 @@ impl Ring {
     #[inline]
     pub unsafe fn set_phase(&self, phase: Phase) {
         // SAFETY: the writer's own.
-        unsafe { *self.phase.get() = phase }
+        unsafe { self.phase.set(phase) }
     }
 
     /// The writer's last word: the ring is the next one's as soon as the reader has read it.
@@ -229,7 +276,7 @@ impl Ring {
     /// The reader gives a ring that was read to whoever wants it.
     pub fn release(&self) {
         // SAFETY: it has no writer now.
-        unsafe { *self.phase.get() = Phase::Outside };
+        unsafe { self.phase.set(Phase::Outside) };
         self.tid.store(0, Relaxed);
         self.state.store(FREE, Release);
     }
@@ -238,7 +285,9 @@ impl Ring {
     /// more in between.
     pub fn announce_sleep(&self) -> (&AtomicU32, u32) {
         let turn = self.reader.turn.load(Acquire);
-        self.reader.sleeps.store(1, SeqCst);
+        self.reader.sleeps.store(1, Relaxed);
+        // Either the reader sees that, or the caller sees what the reader has read: see `read`.
+        fence(SeqCst);
         (&self.reader.turn, turn)
     }
 
@@ -249,15 +298,15 @@ impl Ring {
         let filled = self.head.load(Acquire).wrapping_sub(tail).min(RECORDS).min(most as u64);
         for number in tail..tail.wrapping_add(filled) {
             if let Some(place) = self.records.get((number % RECORDS) as usize) {
-                // SAFETY: written, and the writer keeps off until the tail has passed. Volatile: a process that breaks the rules
-                // may make the record wrong, not more than that.
-                see(unsafe { place.get().read_volatile() });
+                // SAFETY: written, and the writer keeps off until the tail has passed.
+                see(unsafe { place.get() });
             }
         }
         if filled > 0 {
-            self.reader.tail.store(tail.wrapping_add(filled), SeqCst);
+            self.reader.tail.store(tail.wrapping_add(filled), Release);
+            fence(SeqCst);
         }
-        let sleeps = self.reader.sleeps.load(SeqCst) != 0 && self.reader.sleeps.swap(0, SeqCst) != 0;
+        let sleeps = self.reader.sleeps.load(Relaxed) != 0 && self.reader.sleeps.swap(0, AcqRel) != 0;
         if sleeps {
             self.reader.turn.fetch_add(1, Release);
         }
@@ -275,7 +324,28 @@ impl Ring {
     }
 }
 
-#[cfg(test)]
+#[cfg(loom)]
+impl Ring {
+    /// Elsewhere a ring is memory that was never written to.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Ring {
+        let number = || AtomicU64::new(0);
+        let word = || AtomicU32::new(0);
+        Ring {
+            state: word(),
+            pid: word(),
+            tid: word(),
+            head: number(),
+            tail_seen: Place(loom::cell::UnsafeCell::new(0)),
+            dropped: number(),
+            phase: Place(loom::cell::UnsafeCell::new(Phase::Outside)),
+            reader: Reader { tail: number(), sleeps: word(), turn: word() },
+            records: std::array::from_fn(|_| Place(loom::cell::UnsafeCell::new(Record::default()))),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     extern crate std;
     use super::*;

@@ -21,6 +21,11 @@ impl<'a> Bytes<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
+    /// One of many.
+    pub fn long(&mut self) -> usize {
+        usize::from(self.word()) | usize::from(self.byte()) << 16
+    }
+
     /// One of so many.
     pub fn below(&mut self, bound: usize) -> usize {
         usize::from(self.byte()) % bound

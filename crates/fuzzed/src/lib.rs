@@ -8,6 +8,7 @@ pub mod bytes;
 pub mod child;
 pub mod damage;
 pub mod heap;
+pub mod image;
 pub mod settings;
 
 use child::Ended;
@@ -18,13 +19,20 @@ pub fn target(name: &str) -> Option<fn(&[u8])> {
         "heap" => Some(sequence),
         "damage" => Some(damaged),
         "settings" => Some(settings::try_all),
-        "readers" => Some(heapglass_cli::readers::read_all),
+        "readers" => Some(read),
         "captures" => Some(heapglass_capture::trial::read_all),
         _ => None,
     }
 }
 
 pub const TARGETS: [&str; 5] = ["heap", "damage", "settings", "readers", "captures"];
+
+/// Everything that the command reads, and heaps that are read from outside.
+pub fn read(bytes: &[u8]) {
+    if !image::damaged(bytes) {
+        heapglass_cli::readers::read_all(bytes);
+    }
+}
 
 /// Any sequence of calls, held against a model.
 pub fn sequence(bytes: &[u8]) {

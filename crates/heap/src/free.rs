@@ -176,14 +176,17 @@ pub fn live(call: &'static str, user: usize) -> Live {
 pub fn live_at_once(user: usize) -> Option<Chunk> {
     let head = arch::word();
     // SAFETY: the word points at a head.
-    let (parked, secret) = unsafe { ((*head).parked, (*head).secret) };
+    let (parked, secret, key) = unsafe { ((*head).parked, (*head).secret, (*head).key) };
     let chunk = Chunk::from_user(user);
     if !user.is_multiple_of(ALIGN) || user == parked[0] as usize || user == parked[1] as usize {
         return None;
     }
     region::holder(chunk.address())?;
     // A head that refuses has no secret, and without one every cookie would be 1, which a program writes easily.
-    (secret != 0 && chunk.cookie() == cookie_by(secret, user, chunk.size())).then_some(chunk)
+    let is_live = secret != 0 && chunk.cookie() == cookie_by(secret, user, chunk.size());
+    // Its free may wait at another thread, which has left its key in it then.
+    // SAFETY: a heap's memory, so it can be read.
+    (is_live && !(CHECKED && thread::is_like_a_key(unsafe { *chunk.word(0) }, key))).then_some(chunk)
 }
 
 /// As `live`, for what one look wasn't enough to tell.
@@ -203,6 +206,9 @@ fn look_up(call: &'static str, user: usize) -> Live {
             let chunk = Chunk::from_user(user);
             if !chunk.is(State::Live) {
                 report_not_live(call, user);
+            }
+            if PARKED > 0 && CHECKED && thread::is_parked_elsewhere(chunk) {
+                die::not_live(call, user, Some(State::Cached));
             }
             Live::Heap(chunk)
         }

@@ -12,7 +12,7 @@
 use crate::arch;
 use crate::arena::{self, Arena};
 use crate::cache::{Cache, ENDED, FREED, Head, LOOKED, PARKED, Refusing, SMALL_LIMIT};
-use crate::chunk::SECRET;
+use crate::chunk::{Chunk, SECRET};
 use crate::config;
 use crate::decay;
 use crate::guard::{self, Sampler};
@@ -198,7 +198,7 @@ fn attach() -> Option<&'static mut Thread> {
     }
     let secret = SECRET.load(Relaxed);
     let index = RECORDS.fetch_add(1, Relaxed);
-    let key = key_of(secret, index);
+    let key = key_of(index);
     let mut sampler = None;
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
@@ -265,13 +265,45 @@ fn attach() -> Option<&'static mut Thread> {
     Some(thread)
 }
 
-/// The key of the thread that is the `index`th to get a record: different for each, and telling nothing of the secret. The
-/// steps are those of SplitMix64 (Steele, Lea, Flood), each of which can be undone, so no two numbers meet.
-fn key_of(secret: u64, index: u32) -> usize {
-    let mixed = secret.wrapping_add(u64::from(index).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ mixed >> 31) as usize
+/// The key of the thread that is the `index`th to get a record: different for each, alike in its low bits, never 0, and telling
+/// nothing of the secret. Linux has no more than 2^22 threads at a time, and records are used again.
+fn key_of(index: u32) -> usize {
+    (secure::keys::get(secure::keys::WAITING) as usize).wrapping_add((index as usize) << KEY_BITS)
+}
+
+/// The low bits of keys, which all have.
+const KEY_BITS: u32 = 40;
+const _: () = assert!(usize::BITS - KEY_BITS >= 22);
+
+/// Could this word be some thread's key, `key` being any thread's? What else has these bits is no harm: it is looked at once more.
+#[inline(always)]
+pub fn is_like_a_key(word: usize, key: usize) -> bool {
+    (word ^ key) << (usize::BITS - KEY_BITS) == 0
+}
+
+/// Does the free of this chunk, live by its header, wait at another thread? Exact, but for what that thread does at this very moment.
+#[cold]
+#[inline(never)]
+pub fn is_parked_elsewhere(chunk: Chunk) -> bool {
+    let key = secure::keys::get(secure::keys::WAITING) as usize;
+    // SAFETY: a chunk has a first word.
+    if !is_like_a_key(unsafe { *chunk.word(0) }, key) {
+        return false;
+    }
+    let mut record = ALL.load(Acquire).cast_const();
+    while !record.is_null() {
+        // SAFETY: records are never taken apart, and `older` was written before they were listed. The places are another thread's: two
+        // words, each of which is read as it is now or was.
+        let (parked, older) = unsafe {
+            let parked = &raw const (*record).cache.head.parked;
+            (parked.read_volatile(), (*record).older)
+        };
+        if parked.contains(&(chunk.user() as *mut u8)) {
+            return true;
+        }
+        record = older;
+    }
+    false
 }
 
 /// The main arena, the secret and the settings: everything that the first chunk needs.

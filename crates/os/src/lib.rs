@@ -101,9 +101,10 @@ pub fn map_file_near(fd: i32, bytes: usize, place: usize) -> Result<usize> {
     call(k::__NR_mmap, [place, bytes, Access::ReadWrite.bits(), flags, fd as usize, 0]).or_else(|_| map_file(fd, bytes))
 }
 
-/// `memfd_create(name, MFD_CLOEXEC)` and `ftruncate`: memory that others can map, too.
+/// `memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)` and `ftruncate`: memory that others can map, too, and whose length they can
+/// make sure of.
 pub fn memory_file(name: &core::ffi::CStr, bytes: usize) -> Result<i32> {
-    let flags = k::MFD_CLOEXEC as usize;
+    let flags = (k::MFD_CLOEXEC | k::MFD_ALLOW_SEALING) as usize;
     let fd = call(k::__NR_memfd_create, [name.as_ptr() as usize, flags, 0, 0, 0, 0])?;
     match call(k::__NR_ftruncate, [fd, bytes, 0, 0, 0, 0]) {
         Ok(_) => Ok(fd as i32),

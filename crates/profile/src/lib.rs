@@ -7,6 +7,7 @@
 //! - `diff`: what one profile has more than another.
 //! - `suppress`: rules by which leaks aren't told, in LeakSanitizer's syntax.
 //! - `export`: the forms of others, a file each.
+//! - `trial`: any bytes as a profile, for the fuzzer.
 
 #![forbid(unsafe_code)]
 
@@ -17,3 +18,4 @@ pub mod model;
 pub mod suppress;
 pub mod text;
 pub mod tree;
+pub mod trial;

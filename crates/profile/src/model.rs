@@ -14,6 +14,10 @@ const FORM: &str = "heapglass profile 1";
 /// More than this isn't unpacked: a few bytes can be made to mean any number of them.
 const UNPACKED_MAX: u64 = 1 << 32;
 
+/// Functions on a stack, inlined ones too. Trees are gone through by calls within calls, for which there is room for so many; the
+/// deepest stacks of our own have some 512 frames.
+const DEPTH_MAX: usize = 4096;
+
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Profile {
     pub form: String,
@@ -168,6 +172,11 @@ impl Profile {
         if !frames_lead || !stacks_lead {
             return Err(wrong("a damaged profile: it names what it doesn't contain".into()));
         }
+        let depth =
+            |stack: &Vec<u32>| stack.iter().map(|&frame| profile.frames[frame as usize].lines.len().max(1)).sum();
+        if profile.stacks.iter().map(depth).any(|depth: usize| depth > DEPTH_MAX) {
+            return Err(wrong("a damaged profile: no stack is that deep".into()));
+        }
         Ok(profile)
     }
 }
@@ -244,6 +253,28 @@ mod tests {
         for length in [0, 5, bytes.len() - 1] {
             assert!(Profile::read(&bytes[..length]).is_err());
         }
+    }
+
+    #[test]
+    fn stacks_as_deep_as_may_be_are_shown_and_deeper_ones_refused() {
+        let deep = |depth: usize| {
+            let mut profile = Profile::new();
+            let frame = |address| Frame { module: None, address, lines: Vec::new() };
+            profile.frames = (0..depth as u64).map(frame).collect();
+            profile.stacks.push((0..depth as u32).collect());
+            profile.entries.push(Entry { bytes: 3, total: 1.0, in_use: 1.0, ..Entry::default() });
+            let mut bytes = Vec::new();
+            profile.write(&mut bytes).unwrap();
+            bytes
+        };
+        assert!(Profile::read(&*deep(DEPTH_MAX + 1)).is_err());
+        // As much stack as a program's first thread has.
+        let shown = std::thread::Builder::new().stack_size(8 << 20).spawn(move || {
+            let mut text = Vec::new();
+            io::Read::read_to_end(&mut GzDecoder::new(&*deep(DEPTH_MAX)), &mut text).unwrap();
+            crate::trial::read_all(&text);
+        });
+        shown.unwrap().join().unwrap();
     }
 
     #[test]

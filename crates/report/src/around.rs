@@ -1,7 +1,7 @@
 //! What lay around a pointer at one moment of a recording: the chunks that were in use there, and what was between them. Of that a
 //! recording doesn't tell whether it was cached, in a bin, or the top.
 
-use crate::picture::grouped;
+use crate::picture::{column_bytes, grouped};
 use heapglass_capture::{Call, Chunk, State};
 use std::fmt::Write;
 
@@ -45,9 +45,10 @@ impl Around {
             let new = pieces(state, self.pid, *pointer);
             // Both by the same measure.
             let whole = |pieces: &[Piece]| -> u64 {
-                pieces.iter().filter(|piece| piece.chunk.is_some()).map(|piece| piece.bytes).sum()
+                let taken = pieces.iter().filter(|piece| piece.chunk.is_some());
+                taken.fold(0, |sum, piece| piece.bytes.saturating_add(sum))
             };
-            let column = (whole(old).max(whole(&new)) / WIDTH).max(16).next_multiple_of(16);
+            let column = column_bytes(whole(old).max(whole(&new)));
             text += "before\n";
             one(&mut text, old, &new, *pointer, column);
             text += "after\n";

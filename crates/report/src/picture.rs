@@ -129,7 +129,7 @@ impl Picture {
 
 impl Heap {
     fn draw(&self, text: &mut String, other: Option<&Heap>) {
-        let bytes = grouped(self.end - self.start);
+        let bytes = grouped(self.end.saturating_sub(self.start));
         let _ = writeln!(text, "  heap of arena {}, {bytes} bytes from {:#x}", self.arena, self.start);
         let is_changed = |chunk: &Chunk| other.is_some_and(|other| !other.chunks.contains(chunk));
         let first = self.chunks.iter().position(is_changed).unwrap_or(0);
@@ -160,11 +160,16 @@ impl Heap {
     }
 }
 
+/// Bytes that a column stands for, so that all of them have `WIDTH`.
+pub fn column_bytes(whole: u64) -> u64 {
+    (whole / WIDTH).max(16).div_ceil(16) * 16
+}
+
 /// Chunks side by side: `H` a header, then its user's bytes, in columns of so many bytes each.
 fn bar(text: &mut String, chunks: &[Chunk]) {
     let longest = |chunk: &&Chunk| chunk.state != Some(Outcome::IsTop);
-    let whole: u64 = chunks.iter().filter(longest).map(|chunk| chunk.bytes).sum();
-    let column = (whole / WIDTH).max(16).next_multiple_of(16);
+    let whole: u64 = chunks.iter().filter(longest).fold(0, |sum, chunk| chunk.bytes.saturating_add(sum));
+    let column = column_bytes(whole);
     *text += "    |";
     for chunk in chunks {
         let (fill, is_top) = match chunk.state {
@@ -175,7 +180,8 @@ fn bar(text: &mut String, chunks: &[Chunk]) {
             Some(Outcome::IsTop) => ('~', true),
             _ => ('?', false),
         };
-        let columns = if is_top { 8 } else { (chunk.bytes / column).max(1) };
+        // No more than all of them have together, whatever they say.
+        let columns = if is_top { 8 } else { (chunk.bytes / column).clamp(1, WIDTH) };
         *text += "H";
         (1..columns).for_each(|_| text.push(fill));
         *text += if is_top { " ..." } else { "|" };

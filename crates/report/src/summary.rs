@@ -41,7 +41,7 @@ impl Summary {
         self.count(call);
         let row = self.paths.entry(path::of(call)).or_default();
         row.calls += 1;
-        row.ticks += call.ended.saturating_sub(call.began);
+        row.ticks = row.ticks.saturating_add(call.ended.saturating_sub(call.began));
     }
 
     pub fn add_kernel(&mut self, record: &Record) {
@@ -52,10 +52,11 @@ impl Summary {
             row.refused += 1;
             return;
         }
+        let add = |sum: &mut u64, bytes| *sum = sum.saturating_add(bytes);
         match which {
-            Kernel::Brk if (record.b as i64) < 0 => row.lost += (record.b as i64).unsigned_abs(),
-            Kernel::Brk | Kernel::Mmap => row.gained += record.b,
-            Kernel::Munmap | Kernel::Discard => row.lost += record.b,
+            Kernel::Brk if (record.b as i64) < 0 => add(&mut row.lost, (record.b as i64).unsigned_abs()),
+            Kernel::Brk | Kernel::Mmap => add(&mut row.gained, record.b),
+            Kernel::Munmap | Kernel::Discard => add(&mut row.lost, record.b),
             _ => {}
         }
     }
@@ -80,7 +81,7 @@ impl Summary {
 
     pub fn table(&self, clock: &Clock) -> String {
         let nanos = |ticks| clock.nanos_between(0, ticks);
-        let whole: u64 = self.paths.values().map(|row| nanos(row.ticks)).sum();
+        let whole = self.paths.values().fold(0, |sum: u64, row| sum.saturating_add(nanos(row.ticks)));
         let mut rows: Vec<_> = self.paths.iter().collect();
         rows.sort_by_key(|(path, row)| (std::cmp::Reverse(row.ticks), **path));
         let mut table = String::from("% time     seconds   ns/call     calls  path\n");

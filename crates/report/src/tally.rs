@@ -97,7 +97,7 @@ impl Tally {
         row.calls += 1;
         row.failed += u64::from(call.failed);
         row.unfinished += u64::from(call.unfinished);
-        row.ticks += call.ended.saturating_sub(call.began);
+        row.ticks = row.ticks.saturating_add(call.ended.saturating_sub(call.began));
         self.faults += u64::from(call.has(Kind::Fault));
         self.arena(call);
         self.bins.add(call);
@@ -166,7 +166,7 @@ impl Tally {
                 }
                 Some(Kind::Kernel) => {
                     if let Some(arena) = now.and_then(|number| self.arenas.get_mut(&number)) {
-                        arena.kernel_bytes += heapglass_capture::state::gained(step);
+                        arena.kernel_bytes = arena.kernel_bytes.saturating_add(heapglass_capture::state::gained(step));
                     }
                 }
                 _ => {}

@@ -1,7 +1,10 @@
 //! Naming the places of a profile, from the files that its modules were read from, or from those with the same build id.
 
 use heapglass_profile::model::{Line, Profile};
+use heapglass_stacks::module;
 use heapglass_stacks::symbols::Names;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What the allocator's own functions are called where it is part of the program itself.
@@ -35,7 +38,7 @@ pub fn name(profile: &mut Profile, files: &[PathBuf], stores: &[PathBuf]) {
 
 /// What programs that make code say of it: `/tmp/perf-PID.map`, lines of start, length and name.
 fn name_made(profile: &mut Profile) {
-    let Ok(text) = std::fs::read_to_string(format!("/tmp/perf-{}.map", profile.pid)) else { return };
+    let Some(text) = made(Path::new(&format!("/tmp/perf-{}.map", profile.pid))) else { return };
     let line = |line: &str| {
         let (start, rest) = line.split_once(' ')?;
         let (length, name) = rest.split_once(' ')?;
@@ -51,6 +54,17 @@ fn name_made(profile: &mut Profile) {
     }
 }
 
+/// Anybody may put a file there: it is believed if it is the user's own, or root's, as perf does it.
+fn made(path: &Path) -> Option<String> {
+    let mut file = module::open(path).ok()?;
+    let owner = file.metadata().ok()?.uid();
+    let mut bytes = Vec::new();
+    let own = std::fs::metadata("/proc/self").ok()?.uid();
+    (owner == 0 || owner == own).then_some(())?;
+    file.read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Frames of the allocator at the inner end of a stack aren't the program's.
 fn strip_own(profile: &mut Profile) {
     let is_own = |name: &str| OWN.iter().any(|own| name.starts_with(own)) || OWN_EXACT.contains(&name);
@@ -64,5 +78,28 @@ fn strip_own(profile: &mut Profile) {
         if count < stack.len() {
             stack.drain(..count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::process::geteuid;
+
+    #[test]
+    fn names_of_what_was_made_are_believed_of_oneself_and_nothing_is_waited_for() {
+        let path = std::env::temp_dir().join(format!("heapglass-made.{}", std::process::id()));
+        std::fs::write(&path, "10 8 f\n").unwrap();
+        assert_eq!(made(&path).as_deref(), Some("10 8 f\n"));
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4711), None).unwrap();
+            assert_eq!(made(&path), None, "it is somebody else's");
+        }
+        std::fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(made(&path), None, "a pipe into which nobody writes");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(made(&path), None);
     }
 }

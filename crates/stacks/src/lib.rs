@@ -7,6 +7,7 @@
 //! 3. `unwind`: from registers and a piece of stack to return addresses. By the tables where there are any, else by frame
 //!    pointers.
 //! 4. `symbols`: from an address in a module to functions, inlined ones too, with files and lines.
+//! 5. `trial`: any bytes as such a file, for the fuzzer.
 //!
 //! Nothing here asks the process for anything; what it was when it was sampled is all that is needed.
 
@@ -15,4 +16,5 @@
 pub mod maps;
 pub mod module;
 pub mod symbols;
+pub mod trial;
 pub mod unwind;

@@ -4,10 +4,11 @@ use crate::maps::Mapping;
 use framehop::{ExplicitModuleSectionInfo, Module as Tables};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Object, ObjectSection, ReadCache};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,7 +51,7 @@ impl Images {
     pub fn keep(&self, path: &Path) {
         // As the kernel will name it.
         let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let _ = File::open(&name).ok().and_then(|file| self.image(file, &name.to_string_lossy()));
+        let _ = open(&name).ok().and_then(|file| self.image(file, &name.to_string_lossy()));
     }
 
     /// Opens what a mapping of the process `pid` is of, as that process sees it. Where it is gone, the newest of that name.
@@ -63,7 +64,7 @@ impl Images {
             true => vec![by_map, format!("/proc/{pid}/exe")],
             false => vec![inside, by_map, mapping.path.clone()],
         };
-        let there = places.into_iter().find_map(|place| self.image(File::open(place).ok()?, &mapping.path));
+        let there = places.into_iter().find_map(|place| self.image(open(Path::new(&place)).ok()?, &mapping.path));
         let is_it = |image: &&Arc<Image>| image.path == mapping.path;
         there.or_else(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rfind(is_it).cloned())
     }
@@ -104,10 +105,10 @@ impl Image {
         let segments = segments.collect();
         let section = |name: &str| {
             let Some(section) = elf.section_by_name(name) else { return Section::default() };
-            let at = section.address()..section.address() + section.size();
+            let at = section.address()..section.address().saturating_add(section.size());
             Section { at: Some(at), data: section.data().ok().map(Arc::from) }
         };
-        let text = elf.section_by_name(".text").map(|text| text.address()..text.address() + text.size());
+        let text = elf.section_by_name(".text").map(|text| text.address()..text.address().saturating_add(text.size()));
         let (eh_frame, eh_frame_hdr) = (section(".eh_frame"), section(".eh_frame_hdr"));
         drop(cache);
         Some(Image { path: path.to_owned(), file, identity, build_id, segments, text, eh_frame, eh_frame_hdr })
@@ -157,7 +158,15 @@ pub struct Module {
 impl Module {
     /// Of a mapping of the process `pid`, with its tables where it has any.
     pub fn open(pid: u32, mapping: &Mapping, images: &Images) -> (Module, Option<Unwinding>) {
-        let image = images.open(pid, mapping);
+        Module::of(images.open(pid, mapping), mapping)
+    }
+
+    /// Of a file that is said to be mapped there.
+    pub(crate) fn of_file(file: File, mapping: &Mapping) -> (Module, Option<Unwinding>) {
+        Module::of(Image::read(file, &mapping.path, (0, 0)).map(Arc::new), mapping)
+    }
+
+    fn of(image: Option<Arc<Image>>, mapping: &Mapping) -> (Module, Option<Unwinding>) {
         let found = image.and_then(|image| Some((image.bias(mapping)?, image)));
         let tables = found.as_ref().map(|(bias, image)| image.tables(mapping, *bias));
         let module = Module {
@@ -187,5 +196,28 @@ impl Module {
         let at = address.wrapping_sub(self.start).wrapping_add(self.offset);
         let read = self.image.as_ref().is_some_and(|image| image.file.read_exact_at(&mut code, at).is_ok());
         read && code == CODE
+    }
+}
+
+/// Opens a file of code by a path that somebody told. A pipe or a device there would be waited for, or do something.
+pub fn open(path: &Path) -> io::Result<File> {
+    const NONBLOCK: i32 = 0o4000;
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_isnt_opened() {
+        assert!(open(Path::new("/proc/self/exe")).is_ok());
+        for other in ["/dev/null", "/proc/self/fd", "/no/such/file"] {
+            assert!(open(Path::new(other)).is_err(), "{other}");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! From an address in a module to functions, with their files and lines: by what the compiler left in the file (DWARF), in the file
 //! of debug information that belongs to it by build id, else by its table of symbols.
 
+use crate::module;
 use addr2line::Loader;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// One function at an address. Several where functions were inlined, the innermost first.
@@ -30,7 +32,7 @@ impl Names {
             let (head, tail) = split?;
             Some(store.join(head).join(format!("{tail}.debug")))
         });
-        let files = by_id.chain([file.to_owned()]).filter_map(|path| Loader::new(path).ok()).collect();
+        let files = by_id.chain([file.to_owned()]).filter_map(|path| loader(&path)).collect();
         Names { files }
     }
 
@@ -43,6 +45,11 @@ impl Names {
             symbol.map(named).into_iter().collect()
         })
     }
+}
+
+/// What names the addresses of a file, by a path that somebody told. `None` where there is no such file of code.
+pub fn loader(path: &Path) -> Option<Loader> {
+    module::open(path).and_then(|_| Loader::new(path).map_err(|e| io::Error::other(e.to_string()))).ok()
 }
 
 fn lines(file: &Loader, address: u64) -> Vec<Line> {

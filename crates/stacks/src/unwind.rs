@@ -55,7 +55,7 @@ pub struct Process {
     mappings: Vec<Mapping>,
     /// Starts and paths of what was looked at already, or couldn't be opened.
     seen: HashSet<(u64, u64, String)>,
-    unwinder: UnwinderX86_64<Arc<[u8]>, MayAllocateDuringUnwind>,
+    pub(crate) unwinder: UnwinderX86_64<Arc<[u8]>, MayAllocateDuringUnwind>,
     cache: CacheX86_64<MayAllocateDuringUnwind>,
     /// Addresses of which even the kernel's list knew nothing, by page: it isn't asked again for each.
     strange: HashSet<u64>,
@@ -120,7 +120,8 @@ impl Process {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for mapping in &self.mappings {
             match ranges.last_mut() {
-                Some(last) if mapping.start - last.end < NEAR => last.end = mapping.end,
+                // The kernel lists them in order; what a program tells may be anything.
+                Some(last) if mapping.start.saturating_sub(last.end) < NEAR => last.end = last.end.max(mapping.end),
                 _ => ranges.push(mapping.start..mapping.end),
             }
         }
@@ -145,7 +146,7 @@ impl Process {
     }
 
     fn walk(&mut self, sample: &Sample<'_>, is_cut: bool) -> Stack {
-        let end = sample.sp + sample.stack.len() as u64;
+        let end = sample.sp.saturating_add(sample.stack.len() as u64);
         let mut ran_out = false;
         let mut read = |address: u64| {
             let at = address.checked_sub(sample.sp).map(|at| at as usize);

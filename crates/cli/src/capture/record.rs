@@ -135,7 +135,7 @@ fn undisturbed<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Resu
 }
 
 /// Takes in what a program tells, and writes it down.
-struct Recorder {
+pub struct Recorder {
     rings: HashMap<usize, (Thread, Collector)>,
     order: Order,
     writer: Writer,
@@ -192,7 +192,7 @@ impl Sampler {
 }
 
 impl Recorder {
-    fn new(writer: Writer, every: u64, output: Output) -> Recorder {
+    pub fn new(writer: Writer, every: u64, output: Output) -> Recorder {
         Recorder {
             rings: HashMap::new(),
             order: Order::default(),
@@ -230,7 +230,12 @@ impl Recorder {
         }
     }
 
-    fn finish(&mut self, about: &About) -> io::Result<u64> {
+    /// Calls that were kept.
+    pub fn calls(&self) -> u64 {
+        self.writer.state().calls
+    }
+
+    pub fn finish(&mut self, about: &About) -> io::Result<u64> {
         let Recorder { rings, order, writer, sampler, fault, .. } = self;
         for (thread, collector) in rings.values_mut() {
             collector.end_unfinished(&mut |found| Recorder::hold(order, *thread, found));

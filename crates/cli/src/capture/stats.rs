@@ -57,6 +57,12 @@ pub fn is_elf(path: &Path) -> bool {
     std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| start == *b"\x7fELF")
 }
 
+/// All that is said of a recording, in both forms.
+pub fn told(capture: &Capture, path: &Path) -> Result<[String; 2], Failure> {
+    let tally = tally(capture, path)?;
+    Ok([screen(path, capture, &tally), as_json(path, capture, &tally).to_string()])
+}
+
 fn tally(capture: &Capture, path: &Path) -> Result<Tally, Failure> {
     let mut progress = Progress::new(capture.calls());
     let mut tally = Tally::default();
@@ -166,7 +172,8 @@ fn memory(text: &mut String, capture: &Capture, tally: &Tally) {
 }
 
 fn bar(part: u64, most: u64) -> String {
-    let length = if part == 0 { 0 } else { (part * BAR / most.max(1)).max(1) };
+    let length =
+        if part == 0 { 0 } else { (u128::from(part) * u128::from(BAR) / u128::from(most.max(1))).max(1) as u64 };
     "#".repeat(length as usize)
 }
 

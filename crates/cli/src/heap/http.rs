@@ -4,12 +4,12 @@
 //! what tells addresses, or does something, asks for a token that only the starter was told, and a server on loopback answers
 //! only to a loopback name.
 
-use super::said;
+use super::{peer, said};
 use crate::failure::Failure;
 use heapglass_inspect::Trouble;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub struct Door {
     listener: TcpListener,
     pub place: SocketAddr,
     pub token: String,
+    /// Only the user who started the command is answered, and root.
+    is_personal: bool,
 }
 
 impl Door {
@@ -84,7 +86,12 @@ impl Door {
             _ => Failure::ours(format!("can't listen on {place}: {e}")),
         })?;
         let place = listener.local_addr().map_err(|e| Failure::ours(e.to_string()))?;
-        Ok(Door { listener, place, token: token()? })
+        Ok(Door { listener, place, token: token()?, is_personal: false })
+    }
+
+    /// On loopback, and for the user who started the command alone.
+    pub fn personal(port: u16) -> Result<Door, Failure> {
+        Ok(Door { is_personal: true, ..Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), port)? })
     }
 
     /// Answers whoever comes, for ever.
@@ -110,7 +117,10 @@ impl Door {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let Some(text) = read_request(&mut stream)? else { return Ok(()) };
-        let answer = self.answer(&text, answer);
+        let answer = match self.is_personal && !peer::is_own(&stream) {
+            true => Answer::plain("403 Forbidden", "this is another user's"),
+            false => answered(self.place.ip(), &text, answer),
+        };
         let head = format!(
             "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
              X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n\
@@ -125,24 +135,30 @@ impl Door {
         }
         stream.flush()
     }
+}
 
-    fn answer(&self, text: &str, answer: &dyn Fn(&Request) -> Answer) -> Answer {
-        let mut lines = text.lines();
-        let mut words = lines.next().unwrap_or_default().split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        if !matches!(method, "GET" | "HEAD" | "POST") {
-            return no_method();
-        }
-        let header = |name: &str| {
-            let all = lines.clone().filter_map(|line| line.split_once(':'));
-            all.into_iter().find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value.trim()))
-        };
-        if self.place.ip().is_loopback() && !header("host").is_none_or(is_loopback) {
-            return Answer::plain("403 Forbidden", "this is no public place: ask for it by a loopback address");
-        }
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        answer(&Request { is_post: method == "POST", path, query, accept: header("accept").unwrap_or_default() })
+/// What comes of any bytes that reach a door on loopback; `None` where they are no request.
+pub fn answered_bytes(mut bytes: &[u8], answer: &dyn Fn(&Request) -> Answer) -> Option<Answer> {
+    let text = read_request(&mut bytes).ok().flatten()?;
+    Some(answered(IpAddr::V4(Ipv4Addr::LOCALHOST), &text, answer))
+}
+
+fn answered(place: IpAddr, text: &str, answer: &dyn Fn(&Request) -> Answer) -> Answer {
+    let mut lines = text.lines();
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if !matches!(method, "GET" | "HEAD" | "POST") {
+        return no_method();
     }
+    let header = |name: &str| {
+        let all = lines.clone().filter_map(|line| line.split_once(':'));
+        all.into_iter().find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value.trim()))
+    };
+    if place.is_loopback() && !header("host").is_none_or(is_loopback) {
+        return Answer::plain("403 Forbidden", "this is no public place: ask for it by a loopback address");
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    answer(&Request { is_post: method == "POST", path, query, accept: header("accept").unwrap_or_default() })
 }
 
 pub fn no_method() -> Answer {
@@ -150,7 +166,7 @@ pub fn no_method() -> Answer {
 }
 
 /// Everything up to the empty line.
-fn read_request(stream: &mut TcpStream) -> io::Result<Option<String>> {
+fn read_request(stream: &mut impl Read) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let mut part = [0; 2048];
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {

@@ -8,6 +8,7 @@ pub mod launch;
 pub mod ledger;
 pub mod live;
 pub mod map;
+mod peer;
 mod pinned;
 mod recorded;
 pub mod serve;

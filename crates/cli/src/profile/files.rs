@@ -9,9 +9,10 @@ use heapglass_profile::diff::diff;
 use heapglass_profile::export::{self, Form};
 use heapglass_profile::model::Profile;
 use heapglass_sampled::names;
+use heapglass_stacks::module;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -179,7 +180,10 @@ impl Symbolize {
 
 fn has_build_id(path: &Path, build_id: &str) -> bool {
     use object::Object;
-    let Ok(bytes) = std::fs::read(path) else { return false };
+    let mut bytes = Vec::new();
+    if module::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).is_err() {
+        return false;
+    }
     let Ok(file) = object::File::parse(&*bytes) else { return false };
     let id = file.build_id().ok().flatten().unwrap_or_default();
     id.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == build_id

@@ -7,6 +7,7 @@ pub mod scrape;
 
 use crate::failure::Failure;
 use crate::feed::{Feed, Thread, Wishes};
+use crate::own_file;
 use crate::script;
 use crate::trace::{Listener, observe, observe_running};
 use heapglass_event::record::Record;
@@ -163,7 +164,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if path == Path::new("-") {
         return std::io::stdout().write_all(bytes).map_err(|e| failed(path, e));
     }
-    std::fs::write(path, bytes).map_err(|e| failed(path, e))
+    own_file::write(path, bytes).map_err(|e| failed(path, e))
 }
 
 impl Profile {
@@ -171,7 +172,7 @@ impl Profile {
         // Refused before the program runs for hours rather than after.
         for path in [&self.output, &self.flamegraph, &self.folded, &self.pprof].into_iter().flatten() {
             if path != Path::new("-") {
-                std::fs::File::create(path).map_err(|e| failed(path, e))?;
+                own_file::create(path).map_err(|e| failed(path, e))?;
             }
         }
         let wishes = Wishes {

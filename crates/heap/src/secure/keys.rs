@@ -1,4 +1,4 @@
-//! The mode's keys: drawn from the kernel's gift to every process, as the secret of the headers is, and each in a way of its
+//! The mode's keys, and one that is used without it: drawn from the kernel's gift to every process, as the secret of the headers is, and each in a way of its
 //! own, so that knowing one, or the secret, tells nothing of another.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +10,9 @@ pub const CANARY: usize = 0;
 pub const LINKS: usize = 2;
 /// What random numbers come from: four words.
 pub const RANDOM: usize = 3;
-const KEYS: usize = 7;
+/// What threads mark chunks with whose frees wait: in every mode.
+pub const WAITING: usize = 7;
+const KEYS: usize = 8;
 
 static ALL: [AtomicU64; KEYS] = [const { AtomicU64::new(0) }; KEYS];
 

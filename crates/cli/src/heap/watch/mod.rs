@@ -5,7 +5,7 @@
 //! them, as `trace -p` does.
 
 mod assets;
-mod calls;
+pub mod calls;
 mod flame;
 mod look;
 pub mod view;
@@ -24,7 +24,6 @@ use heapglass_inspect::Target;
 use heapglass_report::filter::{self, Filter};
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
@@ -72,12 +71,12 @@ impl Watch {
             };
             // What can't be read now is told of now.
             watched.open()?;
-            let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+            let door = Door::personal(self.port)?;
             open_browser(&door, self.no_open);
             door.serve(&|request| watched.answer(request, &door.token));
             return Ok(ExitCode::SUCCESS);
         }
-        let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+        let door = Door::personal(self.port)?;
         let heard = Arc::new(Heard::default());
         let reading = Reading::start(Wishes::default(), Ear::new(heard.clone()))?;
         reading.feed.hold(self.hold);
@@ -166,6 +165,31 @@ struct Watched {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What comes of any bytes that reach the door, where nothing that can be read is watched: what needs the token is had by nobody
+/// without it, and nothing but reading by another method than POST.
+pub fn try_bytes(bytes: &[u8]) {
+    const TOKEN: &str = "0123456789abcdef";
+    let watched = Watched {
+        core: Some(PathBuf::from("/nowhere")),
+        is_launched: true,
+        phase: Mutex::new(Phase::Core),
+        ..Watched::new(0, None)
+    };
+    let knows = bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes());
+    for answer in [
+        http::answered_bytes(bytes, &|request| watched.answer(request, TOKEN)),
+        http::answered_bytes(bytes, &|request| Serve::of(u32::MAX).answer(request, TOKEN)),
+    ] {
+        let is_given =
+            |answer: &Answer| answer.status.starts_with("200") && !answer.kind.starts_with("application/openmetrics");
+        let is_open = |answer: &Answer| answer.kind.starts_with("text/plain; version");
+        assert!(
+            knows || !answer.is_some_and(|answer| is_given(&answer) && !is_open(&answer)),
+            "given without the token"
+        );
+    }
 }
 
 impl Watched {

@@ -16,7 +16,6 @@ use heapglass_capture::{Chunk, Event, State};
 use heapglass_report::filter::{self, Filter};
 use heapglass_report::map::{SHADES, Shade};
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -43,7 +42,7 @@ impl View {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
         let recording =
             Recording { known: Known::of_file(capture::open(&self.file)?, &self.file)?, last: Mutex::default() };
-        let door = Door::open(IpAddr::V4(Ipv4Addr::LOCALHOST), self.port)?;
+        let door = Door::personal(self.port)?;
         open_browser(&door, self.no_open);
         door.serve(&|request| recording.answer(request, &door.token));
         Ok(ExitCode::SUCCESS)
