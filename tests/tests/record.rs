@@ -1,8 +1,11 @@
 //! `heapglass record`, and what reads its files: that they hold what a trace tells, however the recording ended.
 
+use heapglass_capture::{Capture, Event};
+use heapglass_event::record::Call as Function;
 use heapglass_tests::cli::{Dir, heapglass};
 use heapglass_tests::{Door, Ran, compile, have, run};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -152,6 +155,23 @@ fn threads_and_children_are_recorded_in_the_order_of_time() {
     let file = dir.path().join("children");
     record(&file, &["-f"], &[&program("tests/trace/forks.c")]).ok();
     assert!(calls(&stats(&file), "malloc") >= 1002);
+}
+
+#[test]
+fn calls_that_threads_without_a_record_make_are_their_own() {
+    let dir = Dir::new("record");
+    let file = dir.path().join("recording");
+    // Each thread's first calls, and those after its end, are told in a ring that all share.
+    record(&file, &[], &[&program("tests/trace/deletes.cc")]).ok();
+    let capture = Capture::open(&file).unwrap();
+    let mut events = capture.events(1);
+    let mut deleted: BTreeMap<u32, u64> = BTreeMap::new();
+    while let Some(Event { thread, call, .. }) = events.next().unwrap() {
+        if call.function == Some(Function::DeleteSized) && call.requested() == Some(40) {
+            *deleted.entry(thread.tid).or_default() += 1;
+        }
+    }
+    assert_eq!(deleted.values().collect::<Vec<_>>(), [&200; 3], "{deleted:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::failure::Failure;
-use heapglass_event::record::{Record, SCHEMA};
+use heapglass_event::record::{Kind, Record, SCHEMA};
 use heapglass_event::ring::{self, CONTROL_BYTES, Control, FILE_BYTES, LAYOUT, MAGIC, RINGS, Ring};
 use heapglass_report::line::Clock;
 use nix::libc;
@@ -147,19 +147,28 @@ impl Feed {
         self.rings().iter().for_each(wake);
     }
 
-    /// Reads what there is, by one thread only; `true` where there was something. `see` is given the ring's number.
+    /// Reads what there is, by one thread only; `true` where there was something. `see` is given the ring's number. What is said of
+    /// who writes is not for it to see: it is given the thread.
     pub fn read(&self, mut see: impl FnMut(usize, Thread, &[Record])) -> bool {
         let mut any = false;
         let mut records = Vec::new();
         for (index, ring) in self.rings().iter().enumerate() {
-            let thread = Thread { tid: ring.tid.load(Acquire), pid: ring.pid.load(Relaxed) };
+            let mut thread = Thread { tid: ring.tid.load(Acquire), pid: ring.pid.load(Relaxed) };
             records.clear();
             if ring.read(usize::MAX, |record| records.push(record)) {
                 wake(ring);
             }
-            if !records.is_empty() {
-                any = true;
-                see(index, thread, &records);
+            any |= !records.is_empty();
+            for part in records.chunk_by(|_, next| !next.is(Kind::Writer)) {
+                let (writer, told) = split_off_writer(part);
+                if let Some(tid) = writer {
+                    // A call may be read in parts. Nobody else looks at the number while the ring is taken.
+                    thread.tid = tid;
+                    ring.tid.store(tid, Relaxed);
+                }
+                if !told.is_empty() {
+                    see(index, thread, told);
+                }
             }
         }
         any
@@ -244,6 +253,14 @@ impl Drop for Feed {
     }
 }
 
+/// Who writes what follows, where that is said. A ring whose thread is 0 is one that isn't ready.
+fn split_off_writer(part: &[Record]) -> (Option<u32>, &[Record]) {
+    match part {
+        [first, rest @ ..] if first.is(Kind::Writer) => (Some(first.n).filter(|tid| *tid != 0), rest),
+        _ => (None, part),
+    }
+}
+
 fn wake(ring: &Ring) {
     let (word, op) = (ring.turn().as_ptr(), libc::FUTEX_WAKE);
     // SAFETY: a word of the mapping; waking writes nothing.
@@ -286,6 +303,7 @@ fn nanos_of_day() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heapglass_event::record::Outcome;
 
     #[test]
     fn a_program_cant_make_the_file_shorter_under_its_reader() {
@@ -295,5 +313,30 @@ mod tests {
         let theirs = theirs.unwrap();
         assert!(theirs.set_len(4096).is_err() && theirs.set_len(FILE_BYTES as u64 + 1).is_err());
         assert_eq!(theirs.metadata().unwrap().len(), FILE_BYTES as u64);
+    }
+
+    #[test]
+    fn what_several_tell_in_one_ring_is_heard_of_each() {
+        let feed = Feed::create(Wishes::default()).unwrap();
+        let tell = |kind, n| feed.forge_record(0, Record::new(kind, Outcome::Done, n, [0; 3]));
+        let heard = || {
+            let mut all = Vec::new();
+            feed.read(|_, thread, records| all.extend(records.iter().map(|record| (thread.tid, record.n))));
+            all
+        };
+        feed.forge(0, |ring| ring.take(5, 5));
+        tell(Kind::Begin, 1);
+        tell(Kind::End, 2);
+        tell(Kind::Writer, 7);
+        tell(Kind::Begin, 3);
+        assert_eq!(heard(), [(5, 1), (5, 2), (7, 3)]);
+        tell(Kind::End, 4);
+        tell(Kind::Writer, 8);
+        assert_eq!(heard(), [(7, 4)], "it is read in parts");
+        tell(Kind::Begin, 5);
+        tell(Kind::Writer, 0);
+        tell(Kind::End, 6);
+        assert_eq!(heard(), [(8, 5), (8, 6)], "nobody has the number 0");
+        assert!(feed.is_read() && !feed.read(|..| ()));
     }
 }

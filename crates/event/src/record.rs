@@ -92,6 +92,8 @@ numbered! {
         /// The call that began last ends. n: the `Call`; a: what it returns; b: the chunk's bytes (a mapping's whole length), 0
         /// for none; c: the clock. Outcome `Failed` where it returns without memory.
         End = 2 "end",
+        /// In a ring that several threads share: who makes the calls that follow. n: the thread's number.
+        Writer = 3 "writer",
 
         // Taking: A6 of the contract.
         /// Step 1, a request becomes a size. a: request; b: bytes.

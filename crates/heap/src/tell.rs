@@ -329,6 +329,10 @@ fn begin_entered(call: Call, arguments: [usize; 2], now: usize, by: Entered) -> 
         }
         ring.set_phase(Phase::Telling);
     }
+    if by == Entered::ByLock {
+        // The ring has the number of whoever took it, who may be long gone.
+        put(Record::new(Kind::Writer, Outcome::Done, os::thread_id(), [0; 3]));
+    }
     let [a, b] = arguments;
     put(Record::new(Kind::Begin, Outcome::Done, call as u32, [a, b, now]));
     if control.callers.load(Relaxed) != 0 {
