@@ -40,6 +40,8 @@ pub struct Feed {
     file: OwnedFd,
     began: Instant,
     tick: u64,
+    /// Calls are told. In a profile nobody says who writes, and there are records of plain words, which may look like anything.
+    tells_calls: bool,
 }
 
 // SAFETY: all that lies in the mapping is shared by atomics; rings are read by one thread, see `read`.
@@ -73,7 +75,8 @@ impl Feed {
             let access = ProtFlags::READ | ProtFlags::WRITE;
             mmap(std::ptr::null_mut(), FILE_BYTES, access, MapFlags::SHARED, &file, 0).map_err(refused)?
         };
-        let feed = Feed { memory: memory.cast(), file, began: Instant::now(), tick: tick() };
+        let tells_calls = wishes.interval == 0;
+        let feed = Feed { memory: memory.cast(), file, began: Instant::now(), tick: tick(), tells_calls };
         let control = feed.control();
         control.layout.store(LAYOUT, Relaxed);
         control.schema.store(SCHEMA, Relaxed);
@@ -159,9 +162,13 @@ impl Feed {
                 wake(ring);
             }
             any |= !records.is_empty();
-            for part in records.chunk_by(|_, next| !next.is(Kind::Writer)) {
-                let (writer, told) = split_off_writer(part);
-                if let Some(tid) = writer {
+            for part in records.chunk_by(|_, next| !self.is_writer(next)) {
+                let (writer, told) = match part {
+                    [first, rest @ ..] if self.is_writer(first) => (Some(first.n), rest),
+                    _ => (None, part),
+                };
+                // One whose number is 0 would be a ring that isn't ready.
+                if let Some(tid) = writer.filter(|tid| *tid != 0) {
                     // A call may be read in parts. Nobody else looks at the number while the ring is taken.
                     thread.tid = tid;
                     ring.tid.store(tid, Relaxed);
@@ -172,6 +179,10 @@ impl Feed {
             }
         }
         any
+    }
+
+    fn is_writer(&self, record: &Record) -> bool {
+        self.tells_calls && record.is(Kind::Writer)
     }
 
     /// As a program does that keeps to no rule, for tests: with a ring of its choice, used or not.
@@ -253,14 +264,6 @@ impl Drop for Feed {
     }
 }
 
-/// Who writes what follows, where that is said. A ring whose thread is 0 is one that isn't ready.
-fn split_off_writer(part: &[Record]) -> (Option<u32>, &[Record]) {
-    match part {
-        [first, rest @ ..] if first.is(Kind::Writer) => (Some(first.n).filter(|tid| *tid != 0), rest),
-        _ => (None, part),
-    }
-}
-
 fn wake(ring: &Ring) {
     let (word, op) = (ring.turn().as_ptr(), libc::FUTEX_WAKE);
     // SAFETY: a word of the mapping; waking writes nothing.
@@ -338,5 +341,17 @@ mod tests {
         tell(Kind::End, 6);
         assert_eq!(heard(), [(8, 5), (8, 6)], "nobody has the number 0");
         assert!(feed.is_read() && !feed.read(|..| ()));
+    }
+
+    #[test]
+    fn words_of_a_profile_that_look_like_a_writer_are_heard() {
+        let feed = Feed::create(Wishes { interval: 1, ..Wishes::default() }).unwrap();
+        feed.forge(0, |ring| ring.take(5, 5));
+        let word = Record::of_words([Kind::Writer as u64 | 7 << 32, 0, 0, 0]);
+        assert!(word.is(Kind::Writer));
+        feed.forge_record(0, word);
+        let mut heard = Vec::new();
+        feed.read(|_, thread, records| heard.extend(records.iter().map(|record| (thread.tid, *record))));
+        assert_eq!(heard, [(5, word)]);
     }
 }
