@@ -340,7 +340,7 @@ mod tests {
         tell(Kind::Writer, 0);
         tell(Kind::End, 6);
         assert_eq!(heard(), [(8, 5), (8, 6)], "nobody has the number 0");
-        assert!(feed.is_read() && !feed.read(|..| ()));
+        assert!(feed.is_read() && !feed.read(|_, _, _| ()));
     }
 
     #[test]
