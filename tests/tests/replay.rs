@@ -49,8 +49,8 @@ fn figure(screen: &str, name: &str) -> u64 {
 fn on_the_allocator_that_made_it_a_recording_reaches_its_peak() {
     let dir = Dir::new("replay");
     let program = program("tests/trace/steps.c");
-    // Decay goes by the clock, and a trimmed top grows in other steps.
-    for settings in ["decay:-1", "decay:-1,tcache:0"] {
+    // Decay goes by the clock, samples come by chance, and a trimmed top grows in other steps.
+    for settings in ["decay:-1,guard:0", "decay:-1,tcache:0"] {
         let words = ["--", &program, "100000"];
         let own = run(heapglass().env("HEAPGLASS", settings).args(["run", "--stats"]).args(words)).ok().err;
         let file = dir.path().join("recording");
@@ -63,11 +63,13 @@ fn on_the_allocator_that_made_it_a_recording_reaches_its_peak() {
         let in_use = row["in_use_peak_bytes"].as_u64().unwrap();
         assert!(apart(in_use, recorded) < 0.02, "{in_use} of {recorded}");
         assert!(apart(in_use, figure(&own, "in use at peak, bytes")) < 0.02, "{told:#} {own}");
-        for (ours, theirs) in
-            [("heap_peak_bytes", "heap at peak, bytes"), ("mapped_peak_bytes", "mapped at peak, bytes")]
+        // A heap grows by steps of this many bytes at least, one of which is more than 2 % of this one.
+        const STEP: u64 = 0x21000;
+        for (ours, theirs, step) in
+            [("heap_peak_bytes", "heap at peak, bytes", STEP), ("mapped_peak_bytes", "mapped at peak, bytes", 0)]
         {
             let (ours, theirs) = (row[ours].as_u64().unwrap(), figure(&own, theirs));
-            assert!(apart(ours, theirs) < 0.02, "{ours} {theirs} {told:#} {own}");
+            assert!(ours.abs_diff(theirs) <= theirs / 50 + step, "{ours} {theirs} {told:#} {own}");
         }
     }
 }
