@@ -204,6 +204,9 @@ impl Layout {
             && within(offset_of!(Root, magazine), size_of::<root::MagazineAt>() / 8)
             && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 2)
             && within(offset_of!(Root, samples.record_bytes), 9)
+            && within(offset_of!(Root, depots.count), 4)
+            && within(offset_of!(Root, mapped.slot_bytes), 5)
+            && at!(self, arenas.most) < 1 << 20
             && places.iter().all(|place| *place < ADDRESS_MAX)
             && at!(self, mapped.warm_count) < 1 << 10
             && at!(self, windows.count) <= 1 << 24

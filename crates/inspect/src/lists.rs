@@ -229,6 +229,10 @@ impl<'a> Walker<'a> {
         }
         let first = at!(layout, chunk.large_from);
         for index in 0..at!(layout, store.large_bins).min(1 << 12) {
+            // What was damaged may say that there are more than lengths can be told of.
+            if index / STEPS >= u64::from(first.leading_zeros()) {
+                break;
+            }
             let doubling = first << (index / STEPS);
             let (from, step) = (doubling + index % STEPS * (doubling / STEPS), doubling / STEPS);
             lists.push(self.doubly(Bin::Large(from, from + step), self.store + at!(layout, store.large) + index * 16));
