@@ -228,7 +228,7 @@ impl List {
         for [chunk, _, bk] in shown {
             match leaders
                 .last_mut()
-                .filter(|(leader, _)| *bk == *leader + RING || peers.contains(&bk.wrapping_sub(USER)))
+                .filter(|(leader, _)| *bk == leader.wrapping_add(RING) || peers.contains(&bk.wrapping_sub(USER)))
             {
                 Some((_, count)) => {
                     *count += 1;
@@ -246,10 +246,10 @@ impl List {
 
     /// What a link points at: the head of the list, or the chunk whose links lie there.
     fn target(&self, link: u64) -> String {
-        let has = |offset: u64| self.links.iter().any(|other| other[0] + offset == link);
+        let has = |offset: u64| self.links.iter().any(|other| other[0].wrapping_add(offset) == link);
         match (has(USER), self.which == Some(Outcome::LargeList) && has(RING)) {
-            (true, _) => format!("{:#x}", link - USER),
-            (_, true) => format!("{:#x}'s ring", link - RING),
+            (true, _) => format!("{:#x}", link.wrapping_sub(USER)),
+            (_, true) => format!("{:#x}'s ring", link.wrapping_sub(RING)),
             _ => "bin".into(),
         }
     }
