@@ -242,7 +242,7 @@ pub fn served(to: &mut Vec<u8>, call: &Call) {
             (Kind::Null, _) => drop(parts.next().text("nothing")),
             (Kind::Parked, _) => drop(parts.next().text("parked")),
             (Kind::Put, Outcome::Taken) => {
-                parts.next().text("cache[").number(a).text("] put ").number(b).text("→").number(b + 1);
+                parts.next().text("cache[").number(a).text("] put ").number(b).text("→").number(b.saturating_add(1));
             }
             (Kind::Put, Outcome::Off) => drop(parts.next().text("cache off")),
             (Kind::Put, why) => drop(parts.next().text("not cached: ").text(why.name())),
