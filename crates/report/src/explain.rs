@@ -126,7 +126,9 @@ fn sentence(step: &Record, is_merged: bool) -> Option<(u32, &'static str, String
         (Kind::Rise, _) => (3, format!("mmap threshold {} now, trim threshold {}", grouped(a), grouped(b))),
         (Kind::Parked, _) => (4, format!("{a:#x} waits for its header, behind two later frees at most")),
         (Kind::Unparked, _) => (4, format!("{a:#x}, which waited, has its turn")),
-        (Kind::Put, Outcome::Taken) => (4, format!("class {a}: put in, {} before, {} now", many(b, "chunk"), b + 1)),
+        (Kind::Put, Outcome::Taken) => {
+            (4, format!("class {a}: put in, {} before, {} now", many(b, "chunk"), b.saturating_add(1)))
+        }
         (Kind::Put, Outcome::Off) => (4, "off: every chunk goes to its arena".into()),
         (Kind::Put, Outcome::TooLong) => (4, format!("{a} bytes are longer than any cached chunk")),
         (Kind::Put, why) => (4, format!("class {a}: not taken ({})", why.name())),
