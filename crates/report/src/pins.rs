@@ -198,10 +198,10 @@ impl Pins {
         let page = self.page;
         if is_top {
             // The smallest chunk stays as the top.
-            let start = (run.start + 32).next_multiple_of(page);
+            let start = page_from(run.start.saturating_add(32), page);
             self.trim.tops += resident(Range::new(start, run.end));
         } else {
-            let start = (run.start + self.kept_head).next_multiple_of(page);
+            let start = page_from(run.start.saturating_add(self.kept_head), page);
             self.trim.inside += resident(Range::new(start, run.end & !(page - 1)));
         }
     }
@@ -271,6 +271,11 @@ impl Pins {
         }
         self.holders.clear();
     }
+}
+
+/// The first page that begins there or later. A damaged heap may lie at the very end of all addresses.
+fn page_from(address: u64, page: u64) -> u64 {
+    address.saturating_add(page - 1) & !(page - 1)
 }
 
 #[cfg(test)]
