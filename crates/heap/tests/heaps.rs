@@ -4,7 +4,8 @@
 
 mod world;
 
-use heapglass_heap::{arena, check, free, malloc, thread};
+use heapglass_heap::policy::POLICY;
+use heapglass_heap::{arena, check, free, malloc, thread, trim};
 use world::Mode;
 
 /// Chunks of this length fill a heap of 64 MiB without touching much of it.
@@ -53,4 +54,27 @@ fn heaps_freed_in_reverse_go_back() {
 fn heaps_freed_in_no_order_go_back() {
     // 7 has no factor in common with the count.
     in_two_arenas(|step| step * 7 % COUNT);
+}
+
+/// Classic mode has no guarded samples, one that was due when it began included: each allocation is on the heap.
+#[test]
+fn classic_mode_takes_no_sample_that_was_due_before_it() {
+    let _alone = world::alone();
+    for round in 0..50 {
+        world::reset(Mode::Default);
+        POLICY.set_guard(20);
+        thread::settings_changed();
+        for _ in 0..100 + round {
+            // SAFETY: live, and freed once.
+            unsafe { free::free(malloc::malloc(40)) };
+        }
+        world::reset(Mode::Classic);
+        let index = (0..arena::count()).find(|&index| std::ptr::eq(thread::arena(), arena::get(index))).unwrap();
+        trim::trim(0);
+        let users: Vec<*mut u8> = (0..200).map(|_| malloc::malloc(40)).collect();
+        assert_eq!(world::walk(index).live, users.len(), "round {round}");
+        // SAFETY: live until now.
+        users.into_iter().for_each(|user| unsafe { free::free(user) });
+    }
+    POLICY.set_guard(0);
 }

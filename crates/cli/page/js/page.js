@@ -35,6 +35,7 @@ class Page {
         });
         this.events = new EventList((at) => this.goTo(at));
         this.flame = new FlameView((name, chunks) => this.pick(name, chunks));
+        this.isBurning = false;
     }
     start() {
         const click = (id, act) => {
@@ -302,9 +303,17 @@ class Page {
             },
         });
     }
+    /** Asked for again before it came, it is drawn once: a second drawing would take away the frame that is being pointed at. */
     async burn() {
-        if (this.state?.sampling === true) {
+        if (this.state?.sampling !== true || this.isBurning) {
+            return;
+        }
+        this.isBurning = true;
+        try {
             this.flame.show(await get("flame"));
+        }
+        finally {
+            this.isBurning = false;
         }
     }
     /** The chunks of a frame, on the map. */

@@ -37,6 +37,7 @@ class Page {
     });
     private readonly events = new EventList((at) => this.goTo(at));
     private readonly flame = new FlameView((name, chunks) => this.pick(name, chunks));
+    private isBurning = false;
 
     start(): void {
         const click = (id: string, act: () => void | Promise<void>): void => {
@@ -323,9 +324,16 @@ class Page {
         });
     }
 
+    /** Asked for again before it came, it is drawn once: a second drawing would take away the frame that is being pointed at. */
     private async burn(): Promise<void> {
-        if (this.state?.sampling === true) {
+        if (this.state?.sampling !== true || this.isBurning) {
+            return;
+        }
+        this.isBurning = true;
+        try {
             this.flame.show(await get<Flame>("flame"));
+        } finally {
+            this.isBurning = false;
         }
     }
 

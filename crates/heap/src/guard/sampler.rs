@@ -115,6 +115,11 @@ impl Sampler {
     /// came: the thread does nothing but free. Then it is left alone for some looks, each time for twice as many.
     #[cold]
     pub fn allow(&mut self, is_warm: bool, was_due: bool) -> bool {
+        // The number to go was drawn while there were samples. There may be some again later.
+        if POLICY.guard_rate() == 0 {
+            self.left = 64 * NEAR;
+            return false;
+        }
         let is_early = || !is_warm || arch::cycles().wrapping_sub(self.last) < APART;
         if !POLICY.guard_asked() && is_early() {
             self.draw();
