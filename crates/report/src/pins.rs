@@ -53,6 +53,9 @@ pub struct Pins {
     /// What a free chunk keeps at its start.
     kept_head: u64,
     rows: BTreeMap<(u64, bool), Pin>,
+    /// Where the chunks of each row lie, as far as there is room.
+    places: BTreeMap<(u64, bool), Vec<u64>>,
+    room: usize,
     pub tops: Vec<TopPin>,
     pub trim: Trim,
     /// The chunks that pin, by the call that handed each out, where that is known.
@@ -95,6 +98,9 @@ const FREE_PARTS: (u64, u64) = (3, 4);
 const LAST: usize = 64;
 /// Calls that are kept of chunks which pin.
 const BIRTHS: usize = 1 << 20;
+/// Chunks whose places are kept: of each row, and of all.
+const PLACES: usize = 4096;
+const ALL_PLACES: usize = 1 << 18;
 
 impl Pins {
     pub fn new(page: u64, kept_head: u64) -> Pins {
@@ -102,6 +108,8 @@ impl Pins {
             page,
             kept_head,
             rows: BTreeMap::new(),
+            places: BTreeMap::new(),
+            room: ALL_PLACES,
             tops: Vec::new(),
             trim: Trim::default(),
             births: HashMap::new(),
@@ -123,6 +131,19 @@ impl Pins {
         rows
     }
 
+    /// Where chunks of a row lie, the first few thousand.
+    pub fn places(&self, size: u64, cached: bool) -> &[u64] {
+        self.places.get(&(size, cached)).map_or(&[], Vec::as_slice)
+    }
+
+    fn place(&mut self, key: (u64, bool), at: u64) {
+        let row = self.places.entry(key).or_default();
+        if row.len() < PLACES && self.room > 0 {
+            row.push(at);
+            self.room -= 1;
+        }
+    }
+
     /// What another arena's heaps came to.
     pub fn join(&mut self, other: Pins) {
         for (key, more) in other.rows {
@@ -131,6 +152,9 @@ impl Pins {
             row.chunks += more.chunks;
             row.pages += more.pages;
             row.held += more.held;
+        }
+        for (key, row) in other.places {
+            row.into_iter().for_each(|at| self.place(key, at));
         }
         self.tops.extend(other.tops);
         other.births.into_iter().for_each(|(born, birth)| self.bear(born, birth));
@@ -259,10 +283,14 @@ impl Pins {
                 let row = self.rows.entry((*size, *cached)).or_default();
                 (row.size, row.cached) = (*size, *cached);
                 // One that reaches over two pages is still one chunk.
-                row.chunks += u64::from(*at != self.counted);
+                let is_new = *at != self.counted;
+                row.chunks += u64::from(is_new);
                 self.counted = *at;
                 row.pages += u64::from(index == 0);
                 row.held += free / count;
+                if is_new {
+                    self.place((*size, *cached), *at);
+                }
                 if *born > 0 {
                     self.bear(*born, Birth { size: *size, held: free / count });
                 }
@@ -304,6 +332,7 @@ mod tests {
         let rows = pins.rows();
         assert_eq!(rows.iter().map(|row| (row.size, row.pages)).collect::<Vec<_>>(), [(48, 1), (64, 1)]);
         assert_eq!(rows[0].held, 4096 - 48);
+        assert_eq!((pins.places(48, false), pins.places(48, true)), (&[0x2_0000][..], &[][..]));
         // 15 whole pages behind the words of the first free chunk, and 31 of the second.
         assert_eq!(pins.trim.inside, 15 * 4096 + 31 * 4096);
         assert_eq!(pins.trim.tops, 15 * 4096);
@@ -334,6 +363,7 @@ mod tests {
         pins.end(&resident);
         let [pin] = pins.rows()[..] else { panic!("{:?}", pins.rows()) };
         assert_eq!((pin.chunks, pin.pages, pin.held), (1, 2, 2 * (4096 - 32)));
+        assert_eq!(pins.places(64, false), [0x1_1000 - 32]);
         assert_eq!(pins.births, HashMap::from([(7, Birth { size: 64, held: pin.held })]));
     }
 }

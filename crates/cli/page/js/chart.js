@@ -54,8 +54,8 @@ export class Chart {
             this.kernel.splice(0, KERNEL / 2);
         }
     }
-    mark(seconds) {
-        this.marks.push(seconds);
+    mark(seconds, name = String(this.marks.length + 1)) {
+        this.marks.push([seconds, name]);
         this.draw();
     }
     /** The moment that is shown, where that isn't the last. */
@@ -123,7 +123,7 @@ export class Chart {
             }
             under = over;
         });
-        this.callsAndMarks(pen, ink, floor, from, to, x);
+        this.callsAndMarks(pen, ink, { width, floor, from, to }, x);
     }
     axes(pen, ink, frame, x, y) {
         const { width, floor, most, from, to } = frame;
@@ -145,7 +145,7 @@ export class Chart {
             pen.fillText(`${gap < 1 ? seconds.toFixed(Math.ceil(-Math.log10(gap))) : seconds} s`, x(seconds), floor + 30);
         }
     }
-    callsAndMarks(pen, ink, floor, from, to, x) {
+    callsAndMarks(pen, ink, { width, floor, from, to }, x) {
         for (const one of this.kernel) {
             if (one.seconds < from || one.seconds > to) {
                 continue;
@@ -157,10 +157,21 @@ export class Chart {
         }
         pen.fillStyle = ink("--text");
         pen.strokeStyle = ink("--text");
-        this.marks.forEach((seconds, index) => {
-            pen.fillRect(x(seconds), 0, 1, floor);
-            pen.fillText(String(index + 1), x(seconds) + 3, 9);
-        });
+        // Names that would run into one another stand below one another.
+        const ends = [-Infinity, -Infinity, -Infinity];
+        for (const [seconds, name] of [...this.marks].sort((a, b) => a[0] - b[0])) {
+            const [at, wide] = [x(seconds), pen.measureText(name).width];
+            pen.fillRect(at, 0, 1, floor);
+            const right = at + 3 + wide <= width;
+            const from = right ? at + 3 : at - 3 - wide;
+            const line = Math.max(ends.findIndex((end) => end <= from), 0);
+            ends[line] = from + wide + 4;
+            // What is stacked below may have any colour.
+            pen.fillStyle = ink("--panel");
+            pen.fillRect(from - 1, 12 * line, wide + 2, 12);
+            pen.fillStyle = ink("--text");
+            pen.fillText(name, from, 9 + 12 * line);
+        }
         if (this.at !== null) {
             pen.fillStyle = ink("--accent");
             pen.fillRect(x(this.at) - 1, 0, 2, floor + 20);

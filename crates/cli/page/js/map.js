@@ -1,7 +1,7 @@
 // The map: two canvases, the raster below and what is written on it above, with mouse and keyboard.
 import { IN_USE } from "./heap.js";
-import { MARKED, NOTHING, fill, paint, scales, sections } from "./raster.js";
-import { element, grouped, hex, plural, size } from "./text.js";
+import { MARKED, NOTHING, fill, paint, scales, sections, shares } from "./raster.js";
+import { element, grouped, hex, percent, plural, size } from "./text.js";
 /** Points for addresses at the left, and for the title of a heap. */
 const GUTTER = 112;
 const TITLE = 20;
@@ -237,8 +237,10 @@ export class HeapMap {
         const over = this.above;
         over.addEventListener("mousemove", (event) => {
             const chunk = this.chunkAt(event.offsetX, event.offsetY);
-            this.tell(chunk, event.offsetX, event.offsetY);
-            this.events.onLook(chunk);
+            const place = this.placeAt(event.offsetX, event.offsetY);
+            const text = chunk === null ? "" : this.about(chunk) + (place === null ? "" : this.mixture(place));
+            this.tell(text, event.offsetX, event.offsetY);
+            this.events.onLook(text);
         });
         over.addEventListener("mouseleave", () => {
             this.tip.hidden = true;
@@ -338,13 +340,15 @@ export class HeapMap {
     setCursor(address) {
         this.cursor = address;
         this.reveal(address);
-        this.events.onLook(this.heap?.chunkAt(address) ?? null);
+        const chunk = this.heap?.chunkAt(address) ?? null;
+        const section = this.shown.find((one) => one.part === chunk?.part);
+        this.events.onLook(chunk === null ? "" : this.about(chunk) + (section === undefined ? "" : this.mixture({ section, address })));
         this.draw();
     }
-    tell(chunk, x, y) {
-        this.tip.hidden = chunk === null;
-        if (chunk !== null) {
-            this.tip.textContent = this.about(chunk);
+    tell(text, x, y) {
+        this.tip.hidden = text === "";
+        if (text !== "") {
+            this.tip.textContent = text.replace("; ", "\n");
             const left = Math.min(x + 14, this.below.width - this.tip.offsetWidth - 4);
             this.tip.style.transform = `translate(${Math.max(left, 0)}px, ${y + 18}px)`;
         }
@@ -356,10 +360,23 @@ export class HeapMap {
         const born = chunk.mark > 0 && chunk.shade === IN_USE ? `, born after mark ${chunk.mark}` : "";
         return `${hex(chunk.at)}, ${grouped(chunk.size)} bytes, ${name}${where}${born}`;
     }
+    /** Which states share the cell there, if several do. */
+    mixture({ section, address }) {
+        const { cell } = this.scale;
+        const from = section.base + Math.floor((address - section.base) / cell) * cell;
+        const bytes = shares(section.part, from, cell);
+        const all = bytes.reduce((sum, part) => sum + part, 0);
+        const names = this.heap?.head.shades ?? [];
+        const there = bytes.map((part, shade) => [part, shade]).filter(([part]) => part > 0).sort((a, b) => b[0] - a[0]);
+        if (there.length < 2) {
+            return "";
+        }
+        return `; of its point's ${size(cell)} ${there.map(([part, shade]) => `${percent(part, all)} ${names[shade]?.[1] ?? ""}`).join(", ")}`;
+    }
     /** What the scale is, in words. */
     scaleText() {
         const { cell, side, width } = this.scale;
-        return `a ${side === 1 ? "point" : "cell"} is ${size(cell)}, a row ${size(cell * width)}`;
+        return `a ${side === 1 ? "point" : "cell"} is ${size(cell)}${cell > 16 ? " by share" : ""}, a row ${size(cell * width)}`;
     }
     // Drawing
     resize() {
@@ -376,6 +393,8 @@ export class HeapMap {
         if (this.heap !== null) {
             this.fit();
         }
+        // A canvas of another size is empty, and is shown before the next frame is asked for.
+        this.drawNow();
     }
     draw() {
         if (!this.asked) {

@@ -5,8 +5,8 @@ import { FlameView } from "./flame.js";
 import { Heap } from "./heap.js";
 import { HeapMap } from "./map.js";
 import { Refusal, bytes, get, post } from "./server.js";
-import { showArenas, showBins, showChunk, showLedger, showLegend, showNotes } from "./tables.js";
-import { address, element, grouped, plural, size } from "./text.js";
+import { showArenas, showBins, showChunk, showLedger, showLegend, showNotes, showPinned, showPins } from "./tables.js";
+import { address, element, grouped, made, plural, size } from "./text.js";
 /** Milliseconds between two looks, and how many times as long as a look took. */
 const PAUSE = 1000;
 const RESTS = 3;
@@ -19,6 +19,8 @@ class Page {
         this.frozen = false;
         this.arena = null;
         this.marks = 0;
+        /** What pins memory, and is shown on the map. */
+        this.pinned = null;
         this.lastKernel = 0;
         this.wasListening = false;
         this.timer = 0;
@@ -28,8 +30,8 @@ class Page {
         this.isGoing = false;
         this.chart = new Chart();
         this.map = new HeapMap({
-            onLook: (chunk) => {
-                element("under").textContent = chunk === null ? "" : this.map.about(chunk);
+            onLook: (text) => {
+                element("under").textContent = text;
             },
             onSelect: (at) => void this.select(at),
         });
@@ -133,9 +135,11 @@ class Page {
         }
         const stands = before !== null && before.held && state.held && before.calls === state.calls;
         if (state.phase === "core") {
-            for (const id of ["pause", "hold", "step", "listen", "mark", "flame-view"]) {
+            for (const id of ["pause", "hold", "step", "listen", "mark", "by-mark-label", "flame-view", "time", "calls"]) {
                 element(id).hidden = true;
             }
+            element("ledger").classList.add("wide");
+            element("ledger-there").textContent = "in the file";
         }
         const isOver = before !== null && before.phase !== "runs" && before.phase === state.phase;
         if (this.heap === null || !(this.frozen || stands || isOver)) {
@@ -146,13 +150,31 @@ class Page {
     }
     /** A recording: nothing in it changes, so it is asked only for what the user goes to. */
     async open(state) {
-        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas", "flame-view"]) {
+        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas", "flame-view", "kernel-key"]) {
             element(id).hidden = true;
         }
         element("recording").hidden = false;
+        element("go-now").hidden = state.live !== true;
+        element("time-title").textContent = "Memory over time";
+        element("ledger-there").textContent = "had of the kernel";
+        element("pins").classList.add("wide");
+        this.markedCalls = (state.marks ?? []).map(([, , calls]) => calls);
+        this.marks = this.markedCalls.length;
+        this.showMarks(state.marks ?? []);
         element("rewind").max = String(state.calls);
         this.chart.whole(state.lines ?? [], state.curve ?? []);
         await this.rewind(state.calls);
+    }
+    /** Marks that the recording has: on the axis of time, and as buttons that go there. */
+    showMarks(marks) {
+        const buttons = marks.flatMap(([name, seconds, calls]) => {
+            this.chart.mark(seconds, name);
+            const button = made("button", name, { type: "button", class: "link", title: `after call ${grouped(calls)}` });
+            button.addEventListener("click", () => void this.guarded(() => this.rewind(calls)));
+            return [document.createTextNode(" "), button];
+        });
+        element("marks").hidden = marks.length === 0;
+        element("marks").replaceChildren(document.createTextNode("Marks:"), ...buttons);
     }
     /** Goes to a call of the recording. While one picture comes, only the last wish is kept. */
     async rewind(to) {
@@ -193,6 +215,7 @@ class Page {
         showLedger(heap.head);
         showLegend(heap);
         showNotes(heap.head);
+        showPins(heap.head.ledger.pins, this.pinned, (pin) => void this.guarded(() => this.pin(pin)));
         showArenas(heap, this.arena, (arena) => this.choose(arena));
         const { ledger } = heap.head;
         element("title").textContent = ledger.of;
@@ -249,6 +272,11 @@ class Page {
         element("flame-again").disabled = !state.sampling;
         element("step").disabled = !runs;
         element("end").hidden = state.phase !== "ending";
+        const isKept = (state.recording ?? null) !== null;
+        element("go-back").hidden = !isKept;
+        element("how-to-go-back").hidden = isKept || state.phase === "recorded" || state.phase === "core";
+        element("how-to-record").textContent = state.launched
+            ? "heapglass watch --recording FILE -- PROGRAM" : `heapglass watch --recording FILE ${state.pid}`;
     }
     // What the user asks for
     freeze(on) {
@@ -270,7 +298,10 @@ class Page {
         window.clearTimeout(this.timer);
         void this.round();
     }
-    mark() {
+    async mark() {
+        if ((this.state?.recording ?? null) !== null) {
+            await post("mark");
+        }
         this.marks += 1;
         this.markedCalls.push(this.at);
         this.chart.mark(this.state?.phase === "recorded" ? this.heap?.head.seconds ?? 0 : this.state?.seconds ?? 0);
@@ -290,8 +321,27 @@ class Page {
         this.map.goTo(at, true);
         this.map.select(this.heap?.chunkAt(at) ?? null);
     }
+    /** The chunks of a size that pin memory, on the map, and whose they are. */
+    async pin(pin) {
+        this.pinned = pin;
+        const at = this.state?.phase === "recorded" ? `&at=${this.at}` : "";
+        const pinned = await get(`pins?size=${pin.size}&cached=${pin.cached}${at}`);
+        this.map.point(pinned.places.map((place) => [place, pin.size]));
+        if (pinned.places.length > 0) {
+            this.map.goTo(pinned.places[0], false);
+        }
+        showPinned(pin, pinned, this.state?.phase === "recorded");
+        if (this.heap !== null) {
+            showPins(this.heap.head.ledger.pins, pin, (other) => void this.guarded(() => this.pin(other)));
+        }
+        const count = plural(pinned.places.length, "chunk", "chunks");
+        this.say(`${grouped(pin.size)} bytes: ${count} on the map`
+            + (pinned.places.length < pin.chunks ? `, the first of ${grouped(pin.chunks)}` : ""));
+    }
     async bins() {
         const bins = await get("bins");
+        element("bins-said").textContent = "";
+        element("bins-table").hidden = false;
         showBins(bins, HEADER, {
             follow: (name, chunks) => {
                 this.map.follow(chunks);

@@ -1,6 +1,8 @@
 // What is text: the ledger, arenas and threads, the lists of free chunks, and all about one chunk. Real tables, so that whoever doesn't see
 // the map has the same figures.
 import { element, grouped, hex, made, percent, plural, size } from "./text.js";
+/** Rows of a table that may have many more. */
+const PINS = 30;
 function row(cells, first = "td") {
     const one = document.createElement("tr");
     cells.forEach((cell, index) => {
@@ -11,6 +13,11 @@ function row(cells, first = "td") {
         }
         one.append(filled);
     });
+    return one;
+}
+function nothing(text, columns) {
+    const one = row([text]);
+    one.cells[0].colSpan = columns;
     return one;
 }
 /** A button that looks like a link. */
@@ -38,6 +45,8 @@ export function showLedger(head) {
     element("ledger-rows").replaceChildren(...rows);
     element("ledger-sum").textContent = grouped(ledger.sum);
     element("ledger-rss").textContent = ledger.rss === null ? "" : grouped(ledger.rss);
+    // Only a process has one.
+    element("ledger-kernel").hidden = ledger.rss === null;
     element("advice").textContent = head.advice;
 }
 /** States with their colours, letters, chunks and bytes. */
@@ -76,6 +85,42 @@ export function showArenas(heap, chosen, choose) {
     });
     element("arena-rows").replaceChildren(...(rows.length > 1 ? [all, ...rows] : rows));
 }
+/** Chunks that hold pages which are mostly free, by size; a click shows them on the map. */
+export function showPins(pins, shown, show) {
+    const [pages, held] = pins.reduce(([pages, held], pin) => [pages + pin.pages, held + pin.holds], [0, 0]);
+    element("pins-table").hidden = pages === 0;
+    element("pins-said").textContent = pages === 0
+        ? "No page is held that is mostly free: nothing keeps memory from going back."
+        : `Of ${plural(pages, "page", "pages")} three quarters and more are free, ${size(held)} in all, held by chunks of these sizes. `
+            + "A size shows its chunks on the map."
+            + (pins.length > PINS ? ` The ${PINS} of ${grouped(pins.length)} sizes that hold most:` : "");
+    const rows = pins.slice(0, PINS).map((pin) => {
+        const state = pin.cached ? "in thread caches" : "in use";
+        const name = `${grouped(pin.size)} bytes`;
+        const one = row([
+            link(name, `show the chunks of ${name}, ${state}, that pin memory on the map`, () => show(pin)), state, grouped(pin.chunks),
+            grouped(pin.pages), size(pin.holds),
+        ], "th");
+        one.dataset.size = String(pin.size);
+        one.dataset.cached = String(pin.cached);
+        one.setAttribute("aria-current", String(shown !== null && shown.size === pin.size && shown.cached === pin.cached));
+        return one;
+    });
+    // A row that was clicked on keeps the keyboard's place.
+    const focused = document.activeElement?.closest("#pin-rows tr");
+    element("pin-rows").replaceChildren(...rows);
+    rows.find((one) => focused !== null && one.dataset.size === focused.dataset.size && one.dataset.cached === focused.dataset.cached)
+        ?.querySelector("button")?.focus({ preventScroll: true });
+}
+/** Whose they are, where a recording knows. */
+export function showPinned(pin, pinned, isRecorded) {
+    const blocks = pinned.stacks.slice(0, 5).flatMap(({ holds, chunks, stack }) => [
+        made("p", `${plural(chunks, "chunk", "chunks")} of ${grouped(pin.size)} bytes, which hold ${size(holds)}, by`),
+        made("ol", stack.slice(0, 12).map((name) => made("li", name)), { class: "stack" }),
+    ]);
+    const nobody = isRecorded && !pinned.knows_callers ? [made("p", "Who allocated them isn't in the recording: record -k keeps it.")] : [];
+    element("pin-stacks").replaceChildren(...blocks, ...nobody);
+}
 export function showBins(bins, header, events) {
     const rows = [];
     for (const { arena, lists } of bins.arenas) {
@@ -83,7 +128,7 @@ export function showBins(bins, header, events) {
             rows.push(listRow(`arena ${arena}`, list, events));
         }
     }
-    element("bin-rows").replaceChildren(...(rows.length > 0 ? rows : [row(["nothing in any bin", "", "", ""])]));
+    element("bin-rows").replaceChildren(...(rows.length > 0 ? rows : [nothing("nothing in any bin", 5)]));
     const caches = [];
     for (const [holder, classes] of Object.entries(bins.caches)) {
         for (const [name, users] of Object.entries(classes)) {
@@ -92,7 +137,7 @@ export function showBins(bins, header, events) {
             caches.push(row([holder, see, grouped(users.length), users.slice(0, 4).map(hex).join(", ") + (users.length > 4 ? " ..." : "")], "th"));
         }
     }
-    element("cache-rows").replaceChildren(...(caches.length > 0 ? caches : [row(["nothing in any cache", "", "", ""])]));
+    element("cache-rows").replaceChildren(...(caches.length > 0 ? caches : [nothing("nothing in any cache", 4)]));
 }
 function listRow(arena, list, events) {
     const see = link(list.bin, `show the bin ${list.bin} of ${arena} in the map`, () => events.follow(`${arena}, ${list.bin}`, list.chunks));

@@ -26,7 +26,7 @@ export class Chart {
     private lines: [string, string, boolean][] = [];
     private points: Point[] = [];
     private kernel: Kernel[] = [];
-    private marks: number[] = [];
+    private marks: [number, string][] = [];
     private at: number | null = null;
     private before: Record<string, number> | null = null;
 
@@ -74,8 +74,8 @@ export class Chart {
         }
     }
 
-    mark(seconds: number): void {
-        this.marks.push(seconds);
+    mark(seconds: number, name = String(this.marks.length + 1)): void {
+        this.marks.push([seconds, name]);
         this.draw();
     }
 
@@ -148,7 +148,7 @@ export class Chart {
             }
             under = over;
         });
-        this.callsAndMarks(pen, ink, floor, from, to, x);
+        this.callsAndMarks(pen, ink, { width, floor, from, to }, x);
     }
 
     private axes(
@@ -177,8 +177,8 @@ export class Chart {
     }
 
     private callsAndMarks(
-        pen: CanvasRenderingContext2D, ink: (name: string) => string, floor: number, from: number, to: number,
-        x: (seconds: number) => number,
+        pen: CanvasRenderingContext2D, ink: (name: string) => string,
+        { width, floor, from, to }: { width: number; floor: number; from: number; to: number }, x: (seconds: number) => number,
     ): void {
         for (const one of this.kernel) {
             if (one.seconds < from || one.seconds > to) {
@@ -191,10 +191,21 @@ export class Chart {
         }
         pen.fillStyle = ink("--text");
         pen.strokeStyle = ink("--text");
-        this.marks.forEach((seconds, index) => {
-            pen.fillRect(x(seconds), 0, 1, floor);
-            pen.fillText(String(index + 1), x(seconds) + 3, 9);
-        });
+        // Names that would run into one another stand below one another.
+        const ends = [-Infinity, -Infinity, -Infinity];
+        for (const [seconds, name] of [...this.marks].sort((a, b) => a[0] - b[0])) {
+            const [at, wide] = [x(seconds), pen.measureText(name).width];
+            pen.fillRect(at, 0, 1, floor);
+            const right = at + 3 + wide <= width;
+            const from = right ? at + 3 : at - 3 - wide;
+            const line = Math.max(ends.findIndex((end) => end <= from), 0);
+            ends[line] = from + wide + 4;
+            // What is stacked below may have any colour.
+            pen.fillStyle = ink("--panel");
+            pen.fillRect(from - 1, 12 * line, wide + 2, 12);
+            pen.fillStyle = ink("--text");
+            pen.fillText(name, from, 9 + 12 * line);
+        }
         if (this.at !== null) {
             pen.fillStyle = ink("--accent");
             pen.fillRect(x(this.at) - 1, 0, 2, floor + 20);

@@ -46,7 +46,7 @@ export class EventList {
         this.said.textContent = this.at !== null
             ? `Up to call ${grouped(this.at)}.`
             : events.calls === 0
-            ? "No call was heard of."
+            ? "No call was heard of yet: Hear calls makes the program tell them."
             : `${grouped(events.calls)} calls${lost}; kept from number ${grouped(events.kept_from)} on${first}.`;
         const key = lines.map((line) => line.call).join();
         if (key === this.shown) {

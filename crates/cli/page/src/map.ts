@@ -1,8 +1,8 @@
 // The map: two canvases, the raster below and what is written on it above, with mouse and keyboard.
 
 import { Chunk, Heap, IN_USE, Part } from "./heap.js";
-import { Cells, MARKED, NOTHING, Scale, Section, fill, paint, scales, sections } from "./raster.js";
-import { element, grouped, hex, plural, size } from "./text.js";
+import { Cells, MARKED, NOTHING, Scale, Section, fill, paint, scales, sections, shares } from "./raster.js";
+import { element, grouped, hex, percent, plural, size } from "./text.js";
 
 /** Points for addresses at the left, and for the title of a heap. */
 const GUTTER = 112;
@@ -13,8 +13,8 @@ const ROWS = 4096;
 const ARROWS = 200;
 
 export interface MapEvents {
-    /** The chunk under the pointer or the cursor. */
-    onLook(chunk: Chunk | null): void;
+    /** What is under the pointer or the cursor, in a line. */
+    onLook(text: string): void;
     onSelect(address: number): void;
 }
 
@@ -276,8 +276,10 @@ export class HeapMap {
         const over = this.above;
         over.addEventListener("mousemove", (event) => {
             const chunk = this.chunkAt(event.offsetX, event.offsetY);
-            this.tell(chunk, event.offsetX, event.offsetY);
-            this.events.onLook(chunk);
+            const place = this.placeAt(event.offsetX, event.offsetY);
+            const text = chunk === null ? "" : this.about(chunk) + (place === null ? "" : this.mixture(place));
+            this.tell(text, event.offsetX, event.offsetY);
+            this.events.onLook(text);
         });
         over.addEventListener("mouseleave", () => {
             this.tip.hidden = true;
@@ -374,14 +376,16 @@ export class HeapMap {
     private setCursor(address: number): void {
         this.cursor = address;
         this.reveal(address);
-        this.events.onLook(this.heap?.chunkAt(address) ?? null);
+        const chunk = this.heap?.chunkAt(address) ?? null;
+        const section = this.shown.find((one) => one.part === chunk?.part);
+        this.events.onLook(chunk === null ? "" : this.about(chunk) + (section === undefined ? "" : this.mixture({ section, address })));
         this.draw();
     }
 
-    private tell(chunk: Chunk | null, x: number, y: number): void {
-        this.tip.hidden = chunk === null;
-        if (chunk !== null) {
-            this.tip.textContent = this.about(chunk);
+    private tell(text: string, x: number, y: number): void {
+        this.tip.hidden = text === "";
+        if (text !== "") {
+            this.tip.textContent = text.replace("; ", "\n");
             const left = Math.min(x + 14, this.below.width - this.tip.offsetWidth - 4);
             this.tip.style.transform = `translate(${Math.max(left, 0)}px, ${y + 18}px)`;
         }
@@ -395,10 +399,24 @@ export class HeapMap {
         return `${hex(chunk.at)}, ${grouped(chunk.size)} bytes, ${name}${where}${born}`;
     }
 
+    /** Which states share the cell there, if several do. */
+    private mixture({ section, address }: Place): string {
+        const { cell } = this.scale;
+        const from = section.base + Math.floor((address - section.base) / cell) * cell;
+        const bytes = shares(section.part, from, cell);
+        const all = bytes.reduce((sum, part) => sum + part, 0);
+        const names = this.heap?.head.shades ?? [];
+        const there = bytes.map((part, shade) => [part, shade]).filter(([part]) => part > 0).sort((a, b) => b[0] - a[0]);
+        if (there.length < 2) {
+            return "";
+        }
+        return `; of its point's ${size(cell)} ${there.map(([part, shade]) => `${percent(part, all)} ${names[shade]?.[1] ?? ""}`).join(", ")}`;
+    }
+
     /** What the scale is, in words. */
     scaleText(): string {
         const { cell, side, width } = this.scale;
-        return `a ${side === 1 ? "point" : "cell"} is ${size(cell)}, a row ${size(cell * width)}`;
+        return `a ${side === 1 ? "point" : "cell"} is ${size(cell)}${cell > 16 ? " by share" : ""}, a row ${size(cell * width)}`;
     }
 
     // Drawing
@@ -417,6 +435,8 @@ export class HeapMap {
         if (this.heap !== null) {
             this.fit();
         }
+        // A canvas of another size is empty, and is shown before the next frame is asked for.
+        this.drawNow();
     }
 
     draw(): void {

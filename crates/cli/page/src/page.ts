@@ -5,9 +5,9 @@ import { EventList } from "./events.js";
 import { FlameView } from "./flame.js";
 import { Heap } from "./heap.js";
 import { HeapMap } from "./map.js";
-import { Bins, Flame, Refusal, State, bytes, get, post } from "./server.js";
-import { showArenas, showBins, showChunk, showLedger, showLegend, showNotes } from "./tables.js";
-import { address, element, grouped, plural, size } from "./text.js";
+import { Bins, Flame, Pin, Pinned, Refusal, State, bytes, get, post } from "./server.js";
+import { showArenas, showBins, showChunk, showLedger, showLegend, showNotes, showPinned, showPins } from "./tables.js";
+import { address, element, grouped, made, plural, size } from "./text.js";
 
 /** Milliseconds between two looks, and how many times as long as a look took. */
 const PAUSE = 1000;
@@ -21,6 +21,8 @@ class Page {
     private frozen = false;
     private arena: number | null = null;
     private marks = 0;
+    /** What pins memory, and is shown on the map. */
+    private pinned: Pin | null = null;
     private lastKernel = 0;
     private wasListening = false;
     private timer = 0;
@@ -30,8 +32,8 @@ class Page {
     private isGoing = false;
     private readonly chart = new Chart();
     private readonly map = new HeapMap({
-        onLook: (chunk) => {
-            element("under").textContent = chunk === null ? "" : this.map.about(chunk);
+        onLook: (text) => {
+            element("under").textContent = text;
         },
         onSelect: (at) => void this.select(at),
     });
@@ -139,9 +141,11 @@ class Page {
         }
         const stands = before !== null && before.held && state.held && before.calls === state.calls;
         if (state.phase === "core") {
-            for (const id of ["pause", "hold", "step", "listen", "mark", "flame-view"]) {
+            for (const id of ["pause", "hold", "step", "listen", "mark", "by-mark-label", "flame-view", "time", "calls"]) {
                 element(id).hidden = true;
             }
+            element("ledger").classList.add("wide");
+            element("ledger-there").textContent = "in the file";
         }
         const isOver = before !== null && before.phase !== "runs" && before.phase === state.phase;
         if (this.heap === null || !(this.frozen || stands || isOver)) {
@@ -153,13 +157,32 @@ class Page {
 
     /** A recording: nothing in it changes, so it is asked only for what the user goes to. */
     private async open(state: State): Promise<void> {
-        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas", "flame-view"]) {
+        for (const id of ["pause", "hold", "step", "listen", "bins", "arenas", "flame-view", "kernel-key"]) {
             element(id).hidden = true;
         }
         element("recording").hidden = false;
+        element("go-now").hidden = state.live !== true;
+        element("time-title").textContent = "Memory over time";
+        element("ledger-there").textContent = "had of the kernel";
+        element("pins").classList.add("wide");
+        this.markedCalls = (state.marks ?? []).map(([, , calls]) => calls);
+        this.marks = this.markedCalls.length;
+        this.showMarks(state.marks ?? []);
         element<HTMLInputElement>("rewind").max = String(state.calls);
         this.chart.whole(state.lines ?? [], state.curve ?? []);
         await this.rewind(state.calls);
+    }
+
+    /** Marks that the recording has: on the axis of time, and as buttons that go there. */
+    private showMarks(marks: [string, number, number][]): void {
+        const buttons = marks.flatMap(([name, seconds, calls]) => {
+            this.chart.mark(seconds, name);
+            const button = made("button", name, { type: "button", class: "link", title: `after call ${grouped(calls)}` });
+            button.addEventListener("click", () => void this.guarded(() => this.rewind(calls)));
+            return [document.createTextNode(" "), button];
+        });
+        element("marks").hidden = marks.length === 0;
+        element("marks").replaceChildren(document.createTextNode("Marks:"), ...buttons);
     }
 
     /** Goes to a call of the recording. While one picture comes, only the last wish is kept. */
@@ -202,6 +225,7 @@ class Page {
         showLedger(heap.head);
         showLegend(heap);
         showNotes(heap.head);
+        showPins(heap.head.ledger.pins, this.pinned, (pin) => void this.guarded(() => this.pin(pin)));
         showArenas(heap, this.arena, (arena) => this.choose(arena));
         const { ledger } = heap.head;
         element("title").textContent = ledger.of;
@@ -260,6 +284,11 @@ class Page {
         element<HTMLButtonElement>("flame-again").disabled = !state.sampling;
         element<HTMLButtonElement>("step").disabled = !runs;
         element<HTMLButtonElement>("end").hidden = state.phase !== "ending";
+        const isKept = (state.recording ?? null) !== null;
+        element("go-back").hidden = !isKept;
+        element("how-to-go-back").hidden = isKept || state.phase === "recorded" || state.phase === "core";
+        element("how-to-record").textContent = state.launched
+            ? "heapglass watch --recording FILE -- PROGRAM" : `heapglass watch --recording FILE ${state.pid}`;
     }
 
     // What the user asks for
@@ -287,7 +316,10 @@ class Page {
         void this.round();
     }
 
-    private mark(): void {
+    private async mark(): Promise<void> {
+        if ((this.state?.recording ?? null) !== null) {
+            await post<State>("mark");
+        }
         this.marks += 1;
         this.markedCalls.push(this.at);
         this.chart.mark(this.state?.phase === "recorded" ? this.heap?.head.seconds ?? 0 : this.state?.seconds ?? 0);
@@ -310,8 +342,28 @@ class Page {
         this.map.select(this.heap?.chunkAt(at) ?? null);
     }
 
+    /** The chunks of a size that pin memory, on the map, and whose they are. */
+    private async pin(pin: Pin): Promise<void> {
+        this.pinned = pin;
+        const at = this.state?.phase === "recorded" ? `&at=${this.at}` : "";
+        const pinned = await get<Pinned>(`pins?size=${pin.size}&cached=${pin.cached}${at}`);
+        this.map.point(pinned.places.map((place) => [place, pin.size]));
+        if (pinned.places.length > 0) {
+            this.map.goTo(pinned.places[0], false);
+        }
+        showPinned(pin, pinned, this.state?.phase === "recorded");
+        if (this.heap !== null) {
+            showPins(this.heap.head.ledger.pins, pin, (other) => void this.guarded(() => this.pin(other)));
+        }
+        const count = plural(pinned.places.length, "chunk", "chunks");
+        this.say(`${grouped(pin.size)} bytes: ${count} on the map`
+            + (pinned.places.length < pin.chunks ? `, the first of ${grouped(pin.chunks)}` : ""));
+    }
+
     private async bins(): Promise<void> {
         const bins = await get<Bins>("bins");
+        element("bins-said").textContent = "";
+        element("bins-table").hidden = false;
         showBins(bins, HEADER, {
             follow: (name, chunks) => {
                 this.map.follow(chunks);

@@ -1,5 +1,5 @@
-// The heap as cells: which shade has most of each. Pure functions from words to bytes, since they have a thirtieth of a second for a
-// million chunks.
+// The heap as cells, each of one shade. Where several share a cell, as many of the cells around show each as it has bytes there. Pure
+// functions from words to bytes, since they have a thirtieth of a second for a million chunks.
 
 import { DAMAGED, IN_USE, MORE, Part, RELEASED, canBeReleased } from "./heap.js";
 
@@ -28,19 +28,30 @@ export interface Cells {
 
 const counts = new Float64Array(KINDS);
 
-/** Which of so many kinds has the most bytes of the cell, which are counted anew from here on. Damage is shown however little there is of
- * it, and of two the first counts. */
-function most(kinds: number): number {
-    let best = counts[DAMAGED] > 0 ? DAMAGED : NOTHING;
-    let bytes = best === NOTHING ? 0 : Infinity;
+/** Of 2^32, the golden section: its multiples fall evenly into any part of the whole, and so do those of any few that follow. */
+const GOLDEN = 0x9e3779b1;
+
+/**
+ * Which of so many kinds the cell shows; its bytes are counted anew from here on. Each of them by its share: which of a cell's, the cell's
+ * number says and nothing else, so that what changes in one cell changes no other. Damage is shown however little there is of it.
+ */
+function pick(kinds: number, number: number): number {
+    let all = 0;
     for (let kind = 0; kind < kinds; kind += 1) {
-        if (counts[kind] > bytes) {
-            bytes = counts[kind];
-            best = kind;
+        all += counts[kind];
+    }
+    let rest = ((Math.imul(number, GOLDEN) >>> 0) / 2 ** 32) * all;
+    let picked = NOTHING;
+    const isDamaged = counts[DAMAGED] > 0;
+    for (let kind = 0; kind < kinds; kind += 1) {
+        const bytes = counts[kind];
+        if (bytes > 0 && rest >= 0) {
+            picked = kind;
         }
+        rest -= bytes;
         counts[kind] = 0;
     }
-    return best;
+    return isDamaged ? DAMAGED : picked;
 }
 
 /** The first run of pages that isn't wholly before a page. */
@@ -79,6 +90,7 @@ export function fill(part: Part, from: number, cell: number, into: Cells, marked
     let runEnd = run < runs.length ? runStart + runs[run + 1] * page : Infinity;
     let place = Math.floor((Math.max(at, from) - from) / cell);
     let cellEnd = from + (place + 1) * cell;
+    const number = (from / cell) % 2 ** 32;
     let used = false;
     counts.fill(0);
     const marks = marked ? part.marks : null;
@@ -95,7 +107,7 @@ export function fill(part: Part, from: number, cell: number, into: Cells, marked
             }
             if (e === cellEnd) {
                 if (used) {
-                    shades[place] = most(kinds);
+                    shades[place] = pick(kinds, number + place);
                     used = false;
                 }
                 place += 1;
@@ -159,8 +171,22 @@ export function fill(part: Part, from: number, cell: number, into: Cells, marked
         index = next;
     }
     if (used) {
-        shades[place] = most(kinds);
+        shades[place] = pick(kinds, number + place);
     }
+}
+
+/** What a cell holds: bytes by shade. */
+export function shares(part: Part, from: number, cell: number): number[] {
+    // No two chunks share 16 bytes.
+    const cells: Cells = { shades: new Uint8Array(cell / 16), starts: new Uint8Array(cell / 16) };
+    fill(part, from, 16, cells, false);
+    const bytes: number[] = new Array(MARKED).fill(0);
+    for (const shade of cells.shades) {
+        if (shade !== NOTHING) {
+            bytes[shade] += 16;
+        }
+    }
+    return bytes;
 }
 
 /** Draws a row of cells into an image, `left` and `top` in points of it. */

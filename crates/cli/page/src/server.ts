@@ -15,6 +15,27 @@ export interface State {
     /** Of a recording: seconds, calls and bytes of each line, from time to time; and the lines. */
     curve?: [number, number, number[]][];
     lines?: [string, string, boolean][];
+    /** Name, seconds and calls of each mark that was set while it was made, or afterwards. */
+    marks?: [string, number, number][];
+    /** A recording that is still being made. */
+    live?: boolean;
+    /** The file that what is watched is kept in. */
+    recording?: string | null;
+}
+
+/** The chunks of one size that pin memory. */
+export interface Pinned {
+    places: number[];
+    stacks: { holds: number; chunks: number; stack: string[] }[];
+    knows_callers: boolean;
+}
+
+export interface Pin {
+    size: number;
+    cached: boolean;
+    chunks: number;
+    pages: number;
+    holds: number;
 }
 
 export interface Sum {
@@ -32,7 +53,7 @@ export interface Ledger {
     arenas: { index: number; threads: number; heaps: number; lines: Record<string, Sum> }[];
     largest_free: number;
     free_sizes: { from: number; chunks: number; bytes: number }[];
-    pins: { size: number; cached: boolean; chunks: number; pages: number; holds: number }[];
+    pins: Pin[];
     damages: { at: number; arena: number; what: string; racing: boolean }[];
     more_damage: number;
     steady: boolean;

@@ -2,8 +2,11 @@
 // the map has the same figures.
 
 import { Chunk, Heap } from "./heap.js";
-import { Bins, Head, List } from "./server.js";
+import { Bins, Head, List, Pin, Pinned } from "./server.js";
 import { element, grouped, hex, made, percent, plural, size } from "./text.js";
+
+/** Rows of a table that may have many more. */
+const PINS = 30;
 
 function row(cells: (string | Node)[], first: "th" | "td" = "td"): HTMLTableRowElement {
     const one = document.createElement("tr");
@@ -15,6 +18,12 @@ function row(cells: (string | Node)[], first: "th" | "td" = "td"): HTMLTableRowE
         }
         one.append(filled);
     });
+    return one;
+}
+
+function nothing(text: string, columns: number): HTMLTableRowElement {
+    const one = row([text]);
+    one.cells[0].colSpan = columns;
     return one;
 }
 
@@ -44,6 +53,8 @@ export function showLedger(head: Head): void {
     element("ledger-rows").replaceChildren(...rows);
     element("ledger-sum").textContent = grouped(ledger.sum);
     element("ledger-rss").textContent = ledger.rss === null ? "" : grouped(ledger.rss);
+    // Only a process has one.
+    element("ledger-kernel").hidden = ledger.rss === null;
     element("advice").textContent = head.advice;
 }
 
@@ -85,6 +96,44 @@ export function showArenas(heap: Heap, chosen: number | null, choose: (arena: nu
     element("arena-rows").replaceChildren(...(rows.length > 1 ? [all, ...rows] : rows));
 }
 
+/** Chunks that hold pages which are mostly free, by size; a click shows them on the map. */
+export function showPins(pins: Pin[], shown: Pin | null, show: (pin: Pin) => void): void {
+    const [pages, held] = pins.reduce(([pages, held], pin) => [pages + pin.pages, held + pin.holds], [0, 0]);
+    element("pins-table").hidden = pages === 0;
+    element("pins-said").textContent = pages === 0
+        ? "No page is held that is mostly free: nothing keeps memory from going back."
+        : `Of ${plural(pages, "page", "pages")} three quarters and more are free, ${size(held)} in all, held by chunks of these sizes. `
+            + "A size shows its chunks on the map."
+            + (pins.length > PINS ? ` The ${PINS} of ${grouped(pins.length)} sizes that hold most:` : "");
+    const rows = pins.slice(0, PINS).map((pin) => {
+        const state = pin.cached ? "in thread caches" : "in use";
+        const name = `${grouped(pin.size)} bytes`;
+        const one = row([
+            link(name, `show the chunks of ${name}, ${state}, that pin memory on the map`, () => show(pin)), state, grouped(pin.chunks),
+            grouped(pin.pages), size(pin.holds),
+        ], "th");
+        one.dataset.size = String(pin.size);
+        one.dataset.cached = String(pin.cached);
+        one.setAttribute("aria-current", String(shown !== null && shown.size === pin.size && shown.cached === pin.cached));
+        return one;
+    });
+    // A row that was clicked on keeps the keyboard's place.
+    const focused = document.activeElement?.closest("#pin-rows tr") as HTMLElement | null;
+    element("pin-rows").replaceChildren(...rows);
+    rows.find((one) => focused !== null && one.dataset.size === focused.dataset.size && one.dataset.cached === focused.dataset.cached)
+        ?.querySelector("button")?.focus({ preventScroll: true });
+}
+
+/** Whose they are, where a recording knows. */
+export function showPinned(pin: Pin, pinned: Pinned, isRecorded: boolean): void {
+    const blocks = pinned.stacks.slice(0, 5).flatMap(({ holds, chunks, stack }) => [
+        made("p", `${plural(chunks, "chunk", "chunks")} of ${grouped(pin.size)} bytes, which hold ${size(holds)}, by`),
+        made("ol", stack.slice(0, 12).map((name) => made("li", name)), { class: "stack" }),
+    ]);
+    const nobody = isRecorded && !pinned.knows_callers ? [made("p", "Who allocated them isn't in the recording: record -k keeps it.")] : [];
+    element("pin-stacks").replaceChildren(...blocks, ...nobody);
+}
+
 export interface BinEvents {
     follow(name: string, chunks: [number, number][]): void;
 }
@@ -96,7 +145,7 @@ export function showBins(bins: Bins, header: number, events: BinEvents): void {
             rows.push(listRow(`arena ${arena}`, list, events));
         }
     }
-    element("bin-rows").replaceChildren(...(rows.length > 0 ? rows : [row(["nothing in any bin", "", "", ""])]));
+    element("bin-rows").replaceChildren(...(rows.length > 0 ? rows : [nothing("nothing in any bin", 5)]));
     const caches: HTMLTableRowElement[] = [];
     for (const [holder, classes] of Object.entries(bins.caches)) {
         for (const [name, users] of Object.entries(classes)) {
@@ -105,7 +154,7 @@ export function showBins(bins: Bins, header: number, events: BinEvents): void {
             caches.push(row([holder, see, grouped(users.length), users.slice(0, 4).map(hex).join(", ") + (users.length > 4 ? " ..." : "")], "th"));
         }
     }
-    element("cache-rows").replaceChildren(...(caches.length > 0 ? caches : [row(["nothing in any cache", "", "", ""])]));
+    element("cache-rows").replaceChildren(...(caches.length > 0 ? caches : [nothing("nothing in any cache", 4)]));
 }
 
 function listRow(arena: string, list: List, events: BinEvents): HTMLTableRowElement {

@@ -61,14 +61,28 @@ impl Mark {
                     self.file.display()
                 )));
             }
-            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64,
+            None => now(),
         };
-        let path = beside(&self.file);
-        let failed = |e: io::Error| Failure::ours(format!("{}: {e}", path.display()));
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
-        file.and_then(|mut file| writeln!(file, "{} {nanos}", self.name)).map_err(failed)?;
+        set(&self.file, &self.name, nanos)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn set(file: &Path, name: &str, nanos: u64) -> Result<(), Failure> {
+    let path = beside(file);
+    let failed = |e: io::Error| Failure::ours(format!("{}: {e}", path.display()));
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+    file.and_then(|mut file| writeln!(file, "{name} {nanos}")).map_err(failed)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}
+
+/// Names this moment of a recording that is being made: `mark-1` and so on.
+pub fn set_next(file: &Path) -> Result<(), Failure> {
+    let known = read(&fs::read_to_string(beside(file)).unwrap_or_default()).len();
+    set(file, &format!("mark-{}", known + 1), now())
 }
 
 fn beside(file: &Path) -> PathBuf {

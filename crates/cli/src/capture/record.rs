@@ -61,21 +61,11 @@ impl Record {
     }
 
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        let output = Output::new(&self.output, Known::of_program(&self.words[0]), self.force)?;
-        let path = output.path().to_owned();
-        let refused = |e: io::Error| {
-            Failure::ours(match e.kind() {
-                io::ErrorKind::AlreadyExists => format!("{}: is there already; --force overwrites it", path.display()),
-                _ => format!("{}: {e}", path.display()),
-            })
-        };
-        let is_new = !path.exists();
-        let file = create(&path, self.force).map_err(refused)?;
-        marks::clear(&path);
-        let about = self.about();
-        let writer = undisturbed(|| Writer::create(file, feed::tick(), &about)).map_err(refused)?;
+        let about = about(&words_of(&self.words), self.interval, self.stack_trace);
+        let known = Known::of_program(&self.words[0]);
+        let recorder = Recorder::begin(&self.output, known, self.force, self.interval, &about)?;
+        let (path, is_new) = (recorder.path().to_owned(), recorder.is_new);
         let wishes = Wishes { follows: self.follow_forks, callers: self.stack_trace, ..Wishes::default() };
-        let recorder = Recorder::new(writer, self.interval, output);
         let (ended, mut recorder) = match observe(self.words, wishes, None, recorder) {
             Ok(observed) => observed,
             Err(failure) => {
@@ -87,31 +77,26 @@ impl Record {
             }
         };
         recorder.settle(ended.pid);
-        let mut end = About::default();
-        end.put("ended", trace::how(&ended));
-        end.put("dropped", recorder.lost.to_string());
-        recorder.modules.iter().for_each(|(pid, module)| end.put_module(*pid, module));
-        let path = recorder.output.path().to_owned();
-        marks::keep(&path, &mut end);
-        let closed = undisturbed(|| recorder.finish(&end));
-        if closed.is_ok() {
-            marks::clear(&path);
-        }
-        recorder.say(closed);
+        recorder.close(&trace::how(&ended));
         Ok(ended.pass_on())
     }
+}
 
-    fn about(&self) -> About {
-        let mut about = About::default();
-        let words: Vec<String> = self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        about.put("program", words.join(" "));
-        about.put("heapglass", env!("CARGO_PKG_VERSION"));
-        about.put("machine", std::env::consts::ARCH);
-        about.put("interval", self.interval.to_string());
-        about.put("callers", u8::from(self.stack_trace).to_string());
-        about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
-        about
-    }
+/// What was started, in a line.
+pub fn words_of(words: &[OsString]) -> String {
+    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// What stands at the head of a recording.
+pub fn about(program: &str, interval: u64, callers: bool) -> About {
+    let mut about = About::default();
+    about.put("program", program.to_owned());
+    about.put("heapglass", env!("CARGO_PKG_VERSION"));
+    about.put("machine", std::env::consts::ARCH);
+    about.put("interval", interval.to_string());
+    about.put("callers", u8::from(callers).to_string());
+    about.put("settings", std::env::var("HEAPGLASS").unwrap_or_default());
+    about
 }
 
 /// Its owner's alone: it tells what a program did, and where things lie in it.
@@ -141,6 +126,8 @@ pub struct Recorder {
     writer: Writer,
     sampler: Sampler,
     output: Output,
+    /// There was no such file before.
+    pub is_new: bool,
     fault: Option<io::Error>,
     /// Where code is from, by process, as it was told; where callers are.
     modules: Vec<(u32, Module)>,
@@ -192,6 +179,48 @@ impl Sampler {
 }
 
 impl Recorder {
+    /// Makes the file.
+    pub fn begin(
+        pattern: &Path,
+        known: Known,
+        force: bool,
+        every: u64,
+        about: &About,
+    ) -> Result<Recorder, Failure> {
+        let output = Output::new(pattern, known, force)?;
+        let path = output.path();
+        let refused = |e: io::Error| {
+            Failure::ours(match e.kind() {
+                io::ErrorKind::AlreadyExists => format!("{}: is there already; --force overwrites it", path.display()),
+                _ => format!("{}: {e}", path.display()),
+            })
+        };
+        let is_new = !path.exists();
+        let file = create(path, force).map_err(refused)?;
+        marks::clear(path);
+        let writer = undisturbed(|| Writer::create(file, feed::tick(), about)).map_err(refused)?;
+        Ok(Recorder { is_new, ..Recorder::new(writer, every, output) })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.output.path()
+    }
+
+    /// Nothing more comes: puts what is known of all behind it, and says what there is now.
+    pub fn close(&mut self, ended: &str) {
+        let mut end = About::default();
+        end.put("ended", ended);
+        end.put("dropped", self.lost.to_string());
+        self.modules.iter().for_each(|(pid, module)| end.put_module(*pid, module));
+        let path = self.path().to_owned();
+        marks::keep(&path, &mut end);
+        let closed = undisturbed(|| self.finish(&end));
+        if closed.is_ok() {
+            marks::clear(&path);
+        }
+        self.say(closed);
+    }
+
     pub fn new(writer: Writer, every: u64, output: Output) -> Recorder {
         Recorder {
             rings: HashMap::new(),
@@ -199,6 +228,7 @@ impl Recorder {
             writer,
             sampler: Sampler::new(every),
             output,
+            is_new: false,
             fault: None,
             modules: Vec::new(),
             was_taken: false,

@@ -46,21 +46,29 @@ impl Stacks {
         Ok(Stacks { rows, tops, more: pins.more_births, has_callers })
     }
 
+    /// Of the chunks of one size.
+    pub fn of_size(pins: &Pins, known: &Known, size: u64) -> Result<Value, Failure> {
+        let of_it = pins.births.iter().filter(|(_, birth)| birth.size == size);
+        let calls = if known.has_callers() { of_it.map(|(call, _)| *call).collect() } else { Vec::new() };
+        Ok(rows_json(&rows(calls, known, &|call| pins.births.get(&call).copied().unwrap_or_default())?))
+    }
+
     pub fn add_to(&self, all: &mut Value) {
-        let told = |rows: &[Row]| -> Value {
-            let one = |row: &Row| {
-                let sizes: Value = row.sizes.iter().map(|(size, chunks)| (size.to_string(), json!(chunks))).collect();
-                json!({ "holds": row.held, "chunks": row.chunks, "sizes": sizes, "stack": row.stack })
-            };
-            rows.iter().map(one).collect()
-        };
-        all["pins_by_stack"] = told(&self.rows);
+        all["pins_by_stack"] = rows_json(&self.rows);
         if let Some(tops) = all.get_mut("top_pins").and_then(Value::as_array_mut) {
             for (top, rows) in tops.iter_mut().zip(&self.tops) {
-                top["stacks"] = told(rows);
+                top["stacks"] = rows_json(rows);
             }
         }
     }
+}
+
+fn rows_json(rows: &[Row]) -> Value {
+    let one = |row: &Row| {
+        let sizes: Value = row.sizes.iter().map(|(size, chunks)| (size.to_string(), json!(chunks))).collect();
+        json!({ "holds": row.held, "chunks": row.chunks, "sizes": sizes, "stack": row.stack })
+    };
+    rows.iter().map(one).collect()
 }
 
 fn rows_of_top(top: &TopPin, known: &Known) -> Result<Vec<Row>, Failure> {

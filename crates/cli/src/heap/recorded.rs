@@ -49,14 +49,12 @@ pub fn is_mapping(chunk: &Chunk) -> bool {
     at.is_multiple_of(PAGE) && bytes.is_multiple_of(PAGE) && bytes > 0
 }
 
-/// What keeps pages that are mostly not in use. What isn't in use may have gone back to the kernel already; that isn't recorded.
-fn pins(known: &Known) -> Pins {
+/// What keeps pages that are mostly not in use, of chunks by address. What isn't in use may have gone back to the kernel already; that isn't recorded.
+pub fn pins(pid: u32, chunks: &[Chunk]) -> Pins {
     let mut pins = Pins::new(PAGE, 0);
     let resident = |range: Range| range.bytes();
     let mut end = 0u64;
-    let mut chunks = known.state.sorted();
-    chunks.retain(|chunk| chunk.pid == known.pid && !is_mapping(chunk));
-    for Chunk { pointer, live, .. } in chunks {
+    for Chunk { pointer, live, .. } in chunks.iter().filter(|chunk| chunk.pid == pid && !is_mapping(chunk)) {
         let at = (pointer - 16) & !15;
         if end == 0 || at >= end.saturating_add(GAP) {
             pins.end(&resident);
@@ -82,7 +80,7 @@ pub fn told(path: &Path, at: Option<u64>, as_json: bool) -> Result<String, Failu
     let at = at.unwrap_or(summary.calls).min(summary.calls);
     let state = &known.state;
     let lines = lines(state.bytes, state.requested, state.chunks() as u64, state.kernel_bytes);
-    let pins = pins(&known);
+    let pins = pins(known.pid, &state.sorted());
     let stacks = Stacks::of(&pins, &known)?;
     let total: u64 = lines.iter().map(|line| line.1).sum();
     if as_json {

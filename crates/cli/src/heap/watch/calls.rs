@@ -1,6 +1,7 @@
 //! The calls that a watched program tells of: the last of them, whole, so that any filter can be asked later, and what was handed
 //! out lately, so that the page can tell new chunks from old ones.
 
+use crate::capture::record::Recorder;
 use crate::feed::{Feed, Thread};
 use crate::heap::text::grouped;
 use crate::trace::Listener;
@@ -10,6 +11,7 @@ use heapglass_report::filter::Filter;
 use heapglass_report::line::{Clock, Style, Writer};
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,8 @@ struct All {
     calls: VecDeque<(u64, u32, Call)>,
     /// Number of the call, and what it handed out.
     births: VecDeque<(u64, u64)>,
+    /// Where they are kept, or were.
+    file: Option<PathBuf>,
     /// Number of the call, and what it asked of the kernel.
     kernel: VecDeque<(u64, u64, Record)>,
     clock: Clock,
@@ -43,6 +47,11 @@ struct All {
 }
 
 impl Heard {
+    /// The recording that they go into.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.lock().file.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, All> {
         // What a thread that failed left behind is whole: each change is one call's.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
@@ -171,17 +180,26 @@ fn bounded<T>(queue: &mut VecDeque<T>, most: usize, item: T) {
     queue.push_back(item);
 }
 
-/// Hears one stretch, until it is told to stop.
+/// Hears one stretch, until it is told to stop, and keeps it in a file where one is wanted.
 #[derive(Default)]
 pub struct Ear {
     heard: Arc<Heard>,
+    file: Option<Recorder>,
     rings: HashMap<usize, (Collector, u32)>,
     threads: HashMap<Thread, u32>,
 }
 
 impl Ear {
-    pub fn new(heard: Arc<Heard>) -> Ear {
-        Ear { heard, ..Ear::default() }
+    pub fn new(heard: Arc<Heard>, file: Option<Recorder>) -> Ear {
+        heard.lock().file = file.as_ref().map(|file| file.path().to_owned());
+        Ear { heard, file, ..Ear::default() }
+    }
+
+    /// Nothing more comes.
+    pub fn close(mut self, ended: &str) {
+        if let Some(mut file) = self.file.take() {
+            file.close(ended);
+        }
     }
 }
 
@@ -197,6 +215,9 @@ impl Listener for Ear {
         }
         drop(all);
         self.heard.more.notify_all();
+        if let Some(file) = &mut self.file {
+            file.hear(ring, thread, records);
+        }
     }
 
     fn leave(&mut self, ring: usize) {
@@ -204,9 +225,22 @@ impl Listener for Ear {
             let mut all = self.heard.lock();
             collector.end_unfinished(&mut |found| all.take(found, number));
         }
+        if let Some(file) = &mut self.file {
+            file.leave(ring);
+        }
     }
 
     fn pause(&mut self, feed: &Feed) -> bool {
+        // A disk that is full is no reason not to listen.
+        if let Some(mut file) = self.file.take() {
+            match file.pause(feed) {
+                true => {
+                    self.heard.lock().file = Some(file.path().to_owned());
+                    self.file = Some(file);
+                }
+                false => file.close("early"),
+            }
+        }
         let mut all = self.heard.lock();
         all.clock = feed.clock();
         all.at = Some(Instant::now());

@@ -14,21 +14,28 @@ use super::http::{self, Answer, Door, Request};
 use super::serve::Serve;
 use super::{bins, chunk, launch, map, title};
 use crate::attach;
+use crate::capture::marks;
+use crate::capture::record::{self, Recorder};
 use crate::failure::Failure;
 use crate::feed::{self, Wishes};
+use crate::output::Known;
 use crate::profile::scrape::Scrape;
 use crate::run;
+use crate::launch::ENDING;
 use crate::trace::Reading;
 use calls::{Ear, Heard};
 use heapglass_inspect::Target;
 use heapglass_report::filter::{self, Filter};
+use heapglass_report::ledger as account;
+use nix::sys::signal::SigSet;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use view::Recording;
 
 /// Show the heap of a process on a page in the browser, live
 ///
@@ -44,6 +51,15 @@ pub struct Watch {
     /// Hold PROGRAM before its first call, until the page lets it go on
     #[arg(long, requires = "program")]
     hold: bool,
+
+    /// Keep the calls in FILE, a new one, so that the page can go back to any of them: of a process from now on, of PROGRAM from the first.
+    /// Its name may have the letters that `record -o` knows
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+
+    /// Keep who called, too
+    #[arg(short = 'k', long, requires = "recording")]
+    stack_trace: bool,
 
     /// Don't open a browser
     #[arg(short, long)]
@@ -72,13 +88,22 @@ impl Watch {
             // What can't be read now is told of now.
             watched.open()?;
             let door = Door::personal(self.port)?;
+            if let Some(file) = &self.recording {
+                return recorded(watched, door, file, &self);
+            }
             open_browser(&door, self.no_open);
             door.serve(&|request| watched.answer(request, &door.token));
             return Ok(ExitCode::SUCCESS);
         }
         let door = Door::personal(self.port)?;
         let heard = Arc::new(Heard::default());
-        let reading = Reading::start(Wishes::default(), Ear::new(heard.clone()))?;
+        let wishes = Wishes { callers: self.stack_trace, ..Wishes::default() };
+        let file = self.recording.as_deref().map(|file| {
+            let about = record::about(&record::words_of(&self.program), 1, self.stack_trace);
+            Recorder::begin(file, Known::of_program(&self.program[0]), false, 1, &about)
+        });
+        let file = file.transpose()?;
+        let reading = Reading::start(wishes, Ear::new(heard.clone(), file))?;
         reading.feed.hold(self.hold);
         let flame = flame::prepare()?;
         let item = run::joined(Some(reading.feed.item()), ",", flame.item());
@@ -95,7 +120,7 @@ impl Watch {
         open_browser(&door, self.no_open);
         std::thread::spawn(move || door.serve(&|request| theirs.answer(request, &door.token)));
         // The thread that starts a program is the one that the kernel tells of its end.
-        launch::watched(
+        let ended = launch::watched(
             self.program,
             Some(item),
             |pid| watched.pid.store(pid, Release),
@@ -103,8 +128,54 @@ impl Watch {
                 watched.wait_at_the_end();
                 Ok(())
             },
-        )
+        );
+        let reading = lock(&watched.reading).take();
+        if let Some(reading) = reading {
+            reading.end()?.close("ended");
+        }
+        if let (Err(_), 0, Some(file)) = (&ended, watched.pid(), watched.heard.file()) {
+            // Nothing ran, so there is nothing that a file should be there for.
+            let _ = std::fs::remove_file(file);
+        }
+        ended
     }
+
+    /// A core file and nothing else.
+    fn of_core(file: PathBuf, no_open: bool, port: u16) -> Watch {
+        let whose = Some(file.into_os_string());
+        Watch { whose, hold: false, recording: None, stack_trace: false, no_open, port, program: Vec::new() }
+    }
+}
+
+/// Watches a process and keeps its calls, until somebody ends that.
+fn recorded(watched: Watched, door: Door, file: &Path, asked: &Watch) -> Result<ExitCode, Failure> {
+    if watched.core.is_some() {
+        return Err(Failure::ours("a core file makes no calls that a recording could keep"));
+    }
+    let refused = |e: nix::errno::Errno| Failure::ours(e.to_string());
+    // Before there is any other thread: so none has them, and they wait for this one.
+    let ending = SigSet::from_iter(ENDING);
+    ending.thread_block().map_err(refused)?;
+    let pid = watched.pid();
+    let name = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let about = record::about(name.replace('\0', " ").trim_end(), 1, asked.stack_trace);
+    let recorder = Recorder::begin(file, Known::of_process(pid), false, 1, &about)?;
+    let (path, is_new) = (recorder.path().to_owned(), recorder.is_new);
+    let wishes = Wishes { callers: asked.stack_trace, ..Wishes::default() };
+    let ear = Ear::new(watched.heard.clone(), Some(recorder));
+    let reading = Reading::of_running(pid.cast_signed(), wishes, ear).inspect_err(|_| {
+        if is_new {
+            let _ = std::fs::remove_file(&path);
+        }
+    })?;
+    *lock(&watched.reading) = Some(reading);
+    let watched = Arc::new(watched);
+    let theirs = watched.clone();
+    open_browser(&door, asked.no_open);
+    std::thread::spawn(move || door.serve(&|request| theirs.answer(request, &door.token)));
+    ending.wait().map_err(refused)?;
+    watched.stop_listening()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says where the page is, and shows it where there is a screen.
@@ -128,6 +199,13 @@ fn filters(request: &Request) -> Result<Vec<Filter>, String> {
         true => Err("who called is known to `heapglass trace` only: stack~ belongs there".into()),
         false => Ok(filters),
     }
+}
+
+/// A row of what pins memory.
+fn pins_asked(request: &Request) -> Result<(u64, bool), Failure> {
+    let size = request.asked("size").and_then(|size| size.parse().ok());
+    let size = size.ok_or_else(|| Failure::ours("say which: ?size=BYTES"))?;
+    Ok((size, request.asked("cached").as_deref() == Some("true")))
 }
 
 /// How long a step waits for the program's next call.
@@ -161,6 +239,8 @@ struct Watched {
     let_go: Condvar,
     /// The last look, for who comes after the end.
     last: Mutex<Option<Vec<u8>>>,
+    /// The recording, as far as it had come when somebody went back last.
+    rewound: Mutex<Option<Arc<Recording>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -206,6 +286,7 @@ impl Watched {
             phase: Mutex::new(Phase::Runs),
             let_go: Condvar::new(),
             last: Mutex::new(None),
+            rewound: Mutex::new(None),
         }
     }
 
@@ -223,14 +304,22 @@ impl Watched {
         let Some(path) = request.path.strip_prefix('/').and_then(|path| path.strip_prefix(token)) else {
             return Serve::of(self.pid()).answer(request, token);
         };
+        if let Some(path) = path.strip_prefix("/rewind").filter(|path| path.starts_with('/')) {
+            return match self.rewound(path == "/") {
+                Ok(recording) => recording.answer_at(path, request),
+                Err(failure) => Answer::plain("409 Conflict", failure.line),
+            };
+        }
         let done = match (request.is_post, path) {
             (false, "/state") => Ok(self.state(request)),
             (false, "/look") => self.look(request),
             (false, "/chunk") => self.chunk(request),
             (false, "/bins") => self.open().and_then(|target| bins::told(&target, None, true)).map(Answer::json),
+            (false, "/pins") => self.pins(request),
             (false, "/events") => return self.events(request),
             (false, "/flame") => self.flame(),
             (false, path) => return assets::answer(path),
+            (true, "/mark") => self.mark().map(|()| self.state(request)),
             (true, "/listen") => self.listen().map(|()| self.state(request)),
             (true, "/deaf") => self.stop_listening().map(|()| self.state(request)),
             (true, "/sample") => self.sample().map(|()| self.state(request)),
@@ -253,6 +342,27 @@ impl Watched {
             (true, _) => return http::no_method(),
         };
         done.unwrap_or_else(|failure| Answer::plain("409 Conflict", failure.line))
+    }
+
+    /// The recording so far; `anew`: as far as it is now.
+    fn rewound(&self, anew: bool) -> Result<Arc<Recording>, Failure> {
+        let mut rewound = lock(&self.rewound);
+        match &*rewound {
+            Some(known) if !anew => Ok(known.clone()),
+            _ => {
+                let file = self.heard.file().ok_or_else(|| Failure::ours("nothing is recorded: --recording FILE does"))?;
+                let recording = Arc::new(Recording::so_far(&file)?);
+                Ok(rewound.insert(recording).clone())
+            }
+        }
+    }
+
+    /// Names this moment in the recording, where there is one.
+    fn mark(&self) -> Result<(), Failure> {
+        match (self.heard.file(), &*lock(&self.reading)) {
+            (Some(file), Some(_)) => marks::set_next(&file),
+            _ => Ok(()),
+        }
     }
 
     fn open(&self) -> Result<Target, Failure> {
@@ -286,7 +396,7 @@ impl Watched {
             json!({
                 "pid": self.pid(), "phase": phase, "listening": lock(&self.reading).is_some(), "held": self.held.load(Relaxed),
                 "launched": self.is_launched, "sampling": lock(&self.flame).is_some(), "calls": self.heard.count(), "lost": self.heard.lost(),
-                "seconds": self.epoch.elapsed().as_secs_f64(), "kernel": self.heard.kernel_after(after, self.epoch),
+                "seconds": self.epoch.elapsed().as_secs_f64(), "kernel": self.heard.kernel_after(after, self.epoch), "recording": self.heard.file().map(|file| file.display().to_string()),
             })
             .to_string(),
         )
@@ -331,6 +441,15 @@ impl Watched {
             known.into_iter().for_each(|(key, value)| all[key] = value);
         }
         Ok(Answer::json(all.to_string()))
+    }
+
+    /// The chunks of one size that pin memory.
+    fn pins(&self, request: &Request) -> Result<Answer, Failure> {
+        let (size, cached) = pins_asked(request)?;
+        let target = self.open()?;
+        let ledger = account::of(&target).map_err(|e| super::said(&title(&target), &e))?;
+        let told = json!({ "places": ledger.pins.places(size, cached), "stacks": [], "knows_callers": false });
+        Ok(Answer::json(told.to_string()))
     }
 
     fn events(&self, request: &Request) -> Answer {
@@ -385,7 +504,7 @@ impl Watched {
         }
         let pid = self.pid().cast_signed();
         self.heard.forget_births();
-        *reading = Some(Reading::of_running(pid, Wishes::default(), Ear::new(self.heard.clone()))?);
+        *reading = Some(Reading::of_running(pid, Wishes::default(), Ear::new(self.heard.clone(), None))?);
         Ok(())
     }
 
@@ -393,7 +512,8 @@ impl Watched {
         self.go_on();
         if let Some(reading) = lock(&self.reading).take() {
             reading.feed.stop();
-            reading.end()?;
+            let lives = feed::lives(self.pid());
+            reading.end()?.close(if lives { "still running" } else { "ended" });
             attach::leave(self.pid().cast_signed());
         }
         Ok(())

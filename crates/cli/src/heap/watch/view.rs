@@ -4,29 +4,33 @@
 //! chunks. So the map has chunks in use and what isn't, and the ledger tells requests from rounding.
 
 use super::look::{self, Words};
-use super::{assets, open_browser};
+use super::{Watch, assets, open_browser};
 use crate::capture;
+use crate::capture::instant::{self, Instant};
+use crate::capture::marks;
+use crate::capture::stats::is_elf;
 use crate::failure::Failure;
 use crate::heap::http::{self, Answer, Door, Request};
 use crate::heap::known::{Known, Now};
 use crate::heap::recorded::{GAP, is_mapping};
 use crate::heap::text::grouped;
-use crate::heap::{known, map, recorded};
-use heapglass_capture::{Chunk, Event, State};
+use crate::heap::pinned::Stacks;
+use crate::heap::{known, ledger, map, recorded};
+use heapglass_capture::{Capture, Chunk, Event, State};
 use heapglass_report::filter::{self, Filter};
 use heapglass_report::map::{SHADES, Shade};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 /// Show a recording on a page in the browser, at any of its calls
 ///
 /// The page of `heapglass watch` over a FILE that `heapglass record` made: a slider goes to any call and back, and the map, the ledger and
-/// the list of calls are those of that moment.
+/// the list of calls are those of that moment. A core file is shown as by `heapglass watch`.
 #[derive(clap::Args)]
 pub struct View {
-    /// A recording
+    /// A recording, or a core file
     file: PathBuf,
 
     /// Don't open a browser
@@ -40,8 +44,10 @@ pub struct View {
 
 impl View {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        let recording =
-            Recording { known: Known::of_file(capture::open(&self.file)?, &self.file)?, last: Mutex::default() };
+        if is_elf(&self.file) {
+            return Watch::of_core(self.file, self.no_open, self.port).carry_out();
+        }
+        let recording = Recording::of(capture::open(&self.file)?, &self.file)?;
         let door = Door::personal(self.port)?;
         open_browser(&door, self.no_open);
         door.serve(&|request| recording.answer(request, &door.token));
@@ -49,11 +55,13 @@ impl View {
     }
 }
 
-struct Recording {
+pub struct Recording {
     /// Of its first process; its children have addresses of their own, and aren't drawn.
     known: Known,
     /// The moment that was asked for last: the next is mostly near.
     last: Mutex<State>,
+    /// The process runs, and is watched by the same command.
+    is_of_running: bool,
 }
 
 /// Calls that a step forward may make one by one; beyond that a keyframe is nearer.
@@ -65,19 +73,35 @@ const LINES: usize = 500;
 const UNUSED: u32 = SHADES.len() as u32;
 
 impl Recording {
+    fn of(capture: Capture, path: &Path) -> Result<Recording, Failure> {
+        Ok(Recording { known: Known::of_file(capture, path)?, last: Mutex::default(), is_of_running: false })
+    }
+
+    /// As far as it has come.
+    pub fn so_far(path: &Path) -> Result<Recording, Failure> {
+        let capture = Capture::open(path).map_err(|e| capture::said(path, &e))?;
+        Ok(Recording { is_of_running: true, ..Recording::of(capture, path)? })
+    }
+
     fn answer(&self, request: &Request, token: &str) -> Answer {
-        let Some(path) = request.path.strip_prefix('/').and_then(|path| path.strip_prefix(token)) else {
-            return Answer::not_found("there is no such thing here");
-        };
+        match request.path.strip_prefix('/').and_then(|path| path.strip_prefix(token)) {
+            Some(path) => self.answer_at(path, request),
+            None => Answer::not_found("there is no such thing here"),
+        }
+    }
+
+    /// Below the token.
+    pub fn answer_at(&self, path: &str, request: &Request) -> Answer {
         if request.is_post {
             return http::no_method();
         }
         let at = request.asked("at").and_then(|call| call.parse().ok()).unwrap_or(self.known.capture.calls());
         let done = match path {
             "/state" => Ok(self.state()),
-            "/look" => self.look(at, &marks(request)),
+            "/look" => self.look(at, &marked(request)),
             "/chunk" => self.chunk(at, request),
             "/events" => self.events(at, request),
+            "/pins" => self.pins(at, request),
             "/bins" => Err(Failure::ours("a recording doesn't tell lists of free chunks")),
             path => return assets::answer(path),
         };
@@ -102,13 +126,27 @@ impl Recording {
                 ])
             })
             .collect();
+        // One that can't be placed any more isn't told.
+        let marks: Vec<Value> = self.marks().unwrap_or_default();
         Answer::json(
             json!({
-                "pid": self.known.pid, "phase": "recorded", "listening": false, "sampling": false, "held": false, "launched": false, "calls": summary.calls,
+                "pid": self.known.pid, "phase": "recorded", "marks": marks, "live": self.is_of_running, "listening": false, "sampling": false, "held": false, "launched": false, "calls": summary.calls,
                 "lost": 0, "seconds": seconds(summary.nanos), "kernel": [], "curve": curve, "lines": recorded::names(),
             })
             .to_string(),
         )
+    }
+
+    /// Names, seconds and calls of the marks that were set while it was made, or afterwards, in the order of calls.
+    fn marks(&self) -> Result<Vec<Value>, Failure> {
+        let Known { capture, path, .. } = &self.known;
+        let mut all = Vec::new();
+        for (name, nanos) in marks::all(path, capture) {
+            let nanos = nanos.saturating_sub(capture.started);
+            all.push((instant::calls(path, capture, &Instant::Nanos(nanos))?, nanos, name));
+        }
+        all.sort();
+        Ok(all.into_iter().map(|(calls, nanos, name)| json!([name, nanos as f64 / 1e9, calls])).collect())
     }
 
     /// What is in use after so many calls.
@@ -137,6 +175,7 @@ impl Recording {
             (chunks, others, recorded::lines(state.bytes, state.requested, all as u64, state.kernel_bytes))
         })?;
         let now = self.event(at)?;
+        let pins = recorded::pins(self.known.pid, &chunks);
         let drawn = Drawn::of(&chunks, marks);
         let mut told = serde_json::Map::new();
         for (key, bytes, count) in sums {
@@ -158,10 +197,22 @@ impl Recording {
             "lines": recorded::names(), "advice": "", "notes": notes,
             "ledger": {
                 "of": format!("{}: {name}", self.known.path.display()), "lines": told, "sum": total, "rss": null, "swap": 0, "arenas": [],
-                "largest_free": 0, "free_sizes": [], "pins": [], "damages": [], "more_damage": 0, "steady": true,
+                "largest_free": 0, "free_sizes": [], "pins": ledger::pins_json(&pins), "damages": [], "more_damage": 0, "steady": true,
             },
         });
         Ok(Answer::of("application/octet-stream", look::joined(&head.to_string(), &drawn.words.words)))
+    }
+
+    /// The chunks of one size that pin memory, and whose they are.
+    fn pins(&self, at: u64, request: &Request) -> Result<Answer, Failure> {
+        let (size, cached) = super::pins_asked(request)?;
+        let chunks = self.at(at, State::sorted)?;
+        let pins = recorded::pins(self.known.pid, &chunks);
+        let stacks = Stacks::of_size(&pins, &self.known, size)?;
+        Ok(Answer::json(
+            json!({ "places": pins.places(size, cached), "stacks": stacks, "knows_callers": self.known.has_callers() })
+                .to_string(),
+        ))
     }
 
     fn event(&self, number: u64) -> Result<Option<Event>, Failure> {
@@ -233,7 +284,7 @@ impl Recording {
 }
 
 /// Calls after which marks were set, in their order.
-fn marks(request: &Request) -> Vec<u64> {
+fn marked(request: &Request) -> Vec<u64> {
     let mut marks: Vec<u64> = request.all("mark").filter_map(|call| call.parse().ok()).collect();
     marks.sort_unstable();
     marks
