@@ -3,11 +3,13 @@
 //!
 //! The tests look at `target/release` (or `$HEAPGLASS_BUILD`), which `cargo xtask test` builds first.
 
+pub mod browser;
 pub mod cli;
 mod hang;
 pub mod held;
 pub mod session;
 pub mod strace;
+pub mod watched;
 
 use std::ffi::OsStr;
 use std::io::Write;

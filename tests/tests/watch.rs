@@ -1,70 +1,14 @@
 //! `heapglass watch`: the page, driven in a real browser as a user would, and its figures beside those of the other commands.
 
-#[path = "watch/browser.rs"]
-mod browser;
-
-use browser::Browser;
+use heapglass_tests::browser::Browser;
 use heapglass_tests::cli::{Dir, heapglass, is_root};
 use heapglass_tests::held::Held;
+use heapglass_tests::watched::{HEIGHT, WIDTH, Watch, number, shown, shown_with, told};
 use heapglass_tests::{Door, compile, have, on_heapglass, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-
-struct Watch {
-    child: Child,
-    address: String,
-}
-
-impl Watch {
-    fn start(words: &[&str]) -> Watch {
-        Watch::start_as("watch", words)
-    }
-
-    #[track_caller]
-    fn start_as(name: &str, words: &[&str]) -> Watch {
-        let mut command = heapglass();
-        command.args([name, "-n"]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("heapglass: the page is ").unwrap_or_else(|| panic!("{line}"));
-        Watch { child, address: address.to_owned() }
-    }
-
-    fn of(held: &Held) -> Watch {
-        Watch::start(&[&held.pid().to_string()])
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-const WIDTH: u32 = 1500;
-const HEIGHT: u32 = 1100;
-
-/// A browser on the page, with a first picture.
-fn shown(watch: &Watch) -> Browser {
-    shown_with(watch, 3)
-}
-
-/// As `shown`, where the ledger has more than so many lines.
-fn shown_with(watch: &Watch, lines: usize) -> Browser {
-    let mut browser = Browser::start(WIDTH, HEIGHT);
-    browser.open(&watch.address);
-    browser.wait_for(&format!("document.querySelectorAll('#ledger-rows tr').length > {lines}"));
-    browser
-}
-
-fn told(words: &[&str]) -> Value {
-    serde_json::from_str(&run(heapglass().args(words)).ok().out).unwrap()
-}
+use std::process::Command;
 
 /// A program in which many states of chunks are to be seen, and which stands still.
 fn still() -> Held {
@@ -75,10 +19,6 @@ fn still() -> Held {
 fn busy() -> Held {
     let program = compile("tests/tests/watch/calls.c", Door::Preload, &[]);
     Held::start(on_heapglass(program, Door::Preload).env("HEAPGLASS", "guard:0"))
-}
-
-fn number(text: &str) -> u64 {
-    text.replace(',', "").parse().unwrap_or_else(|_| panic!("{text}"))
 }
 
 #[test]

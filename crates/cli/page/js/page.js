@@ -156,7 +156,7 @@ class Page {
         element("recording").hidden = false;
         element("go-now").hidden = state.live !== true;
         element("time-title").textContent = "Memory over time";
-        element("ledger-there").textContent = "had of the kernel";
+        element("ledger-there").textContent = "had";
         element("pins").classList.add("wide");
         this.markedCalls = (state.marks ?? []).map(([, , calls]) => calls);
         this.marks = this.markedCalls.length;

@@ -82,6 +82,9 @@ impl Record {
     }
 }
 
+/// Said of a recording that began when its process had long been running.
+pub const LATER: &str = "later";
+
 /// What was started, in a line.
 pub fn words_of(words: &[OsString]) -> String {
     words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

@@ -158,7 +158,8 @@ fn recorded(watched: Watched, door: Door, file: &Path, asked: &Watch) -> Result<
     ending.thread_block().map_err(refused)?;
     let pid = watched.pid();
     let name = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let about = record::about(name.replace('\0', " ").trim_end(), 1, asked.stack_trace);
+    let mut about = record::about(name.replace('\0', " ").trim_end(), 1, asked.stack_trace);
+    about.put(record::LATER, "1");
     let recorder = Recorder::begin(file, Known::of_process(pid), false, 1, &about)?;
     let (path, is_new) = (recorder.path().to_owned(), recorder.is_new);
     let wishes = Wishes { callers: asked.stack_trace, ..Wishes::default() };

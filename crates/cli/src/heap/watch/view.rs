@@ -8,6 +8,7 @@ use super::{Watch, assets, open_browser};
 use crate::capture;
 use crate::capture::instant::{self, Instant};
 use crate::capture::marks;
+use crate::capture::record;
 use crate::capture::stats::is_elf;
 use crate::failure::Failure;
 use crate::heap::http::{self, Answer, Door, Request};
@@ -186,10 +187,13 @@ impl Recording {
             SHADES.into_iter().map(|shade| json!([shade.letter().to_string(), shade.name()])).collect();
         shades.push(json!(["-", "not in use"]));
         let name = self.known.capture.about.get("program").unwrap_or_default();
-        let notes: Vec<String> = (others > 0)
-            .then(|| format!("{} chunks of other processes aren't drawn", grouped(others as u64)))
-            .into_iter()
-            .collect();
+        let mut notes: Vec<String> = Vec::new();
+        if others > 0 {
+            notes.push(format!("{} chunks of other processes aren't drawn", grouped(others as u64)));
+        }
+        if self.known.capture.about.get(record::LATER).is_some() {
+            notes.push("what the process had allocated before the recording began isn't in it, and is drawn as not in use".into());
+        }
         let head = json!({
             "page": 4096, "seconds": now.as_ref().map_or(0.0, |event| self.seconds(event.call.ended)), "took": began.elapsed().as_secs_f64(),
             "calls": at, "shades": shades, "chunk_count": drawn.words.chunks, "heaps": drawn.heaps, "mapped": drawn.mapped,

@@ -1,6 +1,6 @@
 //! A real browser without a screen, driven over its own debugging protocol: JSON messages that end in a zero byte, on two pipes.
 
-use heapglass_tests::cli::Dir;
+use crate::cli::Dir;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -151,7 +151,7 @@ impl Browser {
 
     pub fn screenshot(&mut self, name: &str) {
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
-        let dir = heapglass_tests::root().join("target/pages");
+        let dir = crate::root().join("target/pages");
         std::fs::create_dir_all(&dir).unwrap();
         let bytes = decoded(picture["data"].as_str().unwrap());
         File::create(dir.join(name)).unwrap().write_all(&bytes).unwrap();
