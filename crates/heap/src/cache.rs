@@ -58,6 +58,8 @@ pub struct Head {
     /// Frees until the next that takes the slow path for the clock's sake: decay must come to work in programs whose traffic
     /// never leaves the caches.
     pub until_look: u32,
+    /// Longer requests, below this many bytes, may be served from the classes that hold several sizes.
+    pub medium_limit: u32,
 }
 
 /// Frees between two looks at the clock. A prime, so that a program's loop isn't met at the same place each time.
@@ -108,6 +110,8 @@ const _: () = assert!(offset_of!(Cache, bins) == offset_of!(Refusing, none));
 
 /// Requests below this take a chunk of an exact class.
 pub const SMALL_LIMIT: usize = SMALL_MAX - OVERHEAD + 1;
+/// Requests below this, and above the exact classes, may take one of those that hold several sizes.
+pub const MEDIUM_LIMIT: u32 = (CACHED_MAX - OVERHEAD - ALIGN + 1) as u32;
 
 /// A chunk of size 0 that no cookie is valid for: cookies are odd.
 #[repr(C, align(16))]
@@ -131,7 +135,8 @@ impl Bin {
 
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
-        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOKED }
+        let medium_limit = if limit == 0 { 0 } else { MEDIUM_LIMIT };
+        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOKED, medium_limit }
     }
 }
 
@@ -241,15 +246,27 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
 /// malloc's second fast path, for the classes that hold several sizes; null where the slow path has to be taken.
 ///
 /// # Safety
-/// The head is the calling thread's.
+/// The head is the calling thread's, the request not below `SMALL_LIMIT`.
 #[inline]
 pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
     // SAFETY: as in `take_from`.
     unsafe {
         // A head that refuses has a limit of 0.
-        if (*head).limit != SMALL_LIMIT || request > CACHED_MAX - OVERHEAD - ALIGN {
+        if request >= (*head).medium_limit as usize {
             return core::ptr::null_mut();
         }
+        take_medium_below(head, request)
+    }
+}
+
+/// As `take_medium_from`, whatever the head's own limit is.
+///
+/// # Safety
+/// As `take_medium_from`, for a head with bins and a request below `MEDIUM_LIMIT`.
+#[inline(always)]
+pub unsafe fn take_medium_below(head: *mut Head, request: usize) -> *mut u8 {
+    // SAFETY: as in `take_from`.
+    unsafe {
         let needed = rounded(request);
         let bin = bin_at(head, class_above(needed));
         let slot = (*bin).top.sub(1);

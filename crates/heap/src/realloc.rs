@@ -183,7 +183,12 @@ unsafe fn elsewhere(user: *mut u8, usable: usize, request: usize) -> *mut u8 {
         let parks =
             || thread::observed().is_some() && thread::existing().is_some_and(|thread| thread.park_observed(user));
         if !cache::park(user) && !parks() {
-            free::put_away(thread::current(), user as usize);
+            let mut thread = thread::current();
+            // A count that ended here would otherwise begin at the end of all numbers.
+            if let Some(thread) = thread.as_mut().filter(|thread| thread.cache.head.until_look == 0) {
+                thread.tick();
+            }
+            free::put_away(thread, user as usize);
         }
     }
     new.user

@@ -135,6 +135,7 @@ impl Thread {
             user
         };
         let chunk = proven(user);
+        self.profile_popped(chunk, chunk.size());
         chunk.set_state(chunk.size(), State::Live);
         Some(chunk)
     }
@@ -499,6 +500,7 @@ impl Thread {
                 self.put_empty(empty);
             }
             probe::step(Kind::Refill, from, [class_size(class), (*full).count as usize, 0]);
+            self.profile_coming_back(class, Magazine::users(full));
             self.load(class, full, (*full).count as usize);
         }
         self.pop(size).map(|chunk| Taken { chunk, fresh: false })

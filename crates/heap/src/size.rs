@@ -88,7 +88,7 @@ pub const fn log2(size: usize) -> usize {
 }
 
 /// The smallest size in a class.
-pub fn class_size(class: usize) -> usize {
+pub const fn class_size(class: usize) -> usize {
     if class < SMALL_CLASSES {
         return class * ALIGN;
     }

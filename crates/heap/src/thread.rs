@@ -395,21 +395,21 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn sample_is_near(&mut self, until_look: u32) {
-        self.cache.head.until_look = self.sampler.look_soon();
-        self.look_for_profile(until_look);
+        let other = self.sampler.look_soon();
+        self.look_for_profile(until_look, other);
         if !self.sampler.is_due() {
             return;
         }
         let is_warm = CALLS.load(Relaxed) >= WARM_UP;
         let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
-        self.cache.head.limit = if allowed { 0 } else { self.limit() };
+        if allowed { self.shut() } else { self.open() }
     }
 
     /// One more allocation came by the slow path: it was waited for, if any was.
     #[inline]
     pub fn count_allocation(&mut self) {
         profile::look_for_tracers();
-        self.cache.head.limit = self.limit();
+        self.open();
         self.sampler.pass(1);
     }
 
@@ -419,7 +419,7 @@ impl Thread {
         if !self.sampler.is_due() {
             return None;
         }
-        self.cache.head.limit = self.limit();
+        self.open();
         let chance = self.sampler.take();
         guard::allocate(request, align, chance)
     }

@@ -102,3 +102,21 @@ pub fn registers() -> Option<[usize; 17]> {
     }
     Some(registers)
 }
+
+/// Copies words as they are, also those that nobody has written yet.
+///
+/// # Safety
+/// So many can be read there, and written here.
+#[inline(always)]
+pub unsafe fn copy_words(from: *const u64, to: *mut u64, count: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        asm!(
+            "rep movsq",
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            inout("rcx") count => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}

@@ -14,7 +14,7 @@ use crate::tell;
 use crate::thread::{self, Thread};
 use crate::usdt;
 use core::ptr;
-use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
+use heapglass_event::record::{Kind, Outcome, RECORD_BYTES, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_event::ring::{Control, Phase, RECORDS, Ring};
 use heapglass_os as os;
 
@@ -198,10 +198,11 @@ pub fn allocation(user: usize, request: usize, chunk_bytes: usize, arena: u64, c
         unsafe {
             ring.write(Record::new(Kind::Profiled, Outcome::Done, behind, numbers));
             sampled.records().into_iter().for_each(|record| ring.write(record));
-            for index in 0..bytes / size_of::<Record>() {
-                let words = (at(SP) as *const [u64; 4]).wrapping_add(index);
-                ring.write(Record::of_words(words.read_volatile()));
-            }
+            ring.write_pieces(bytes as u64 / RECORD_BYTES as u64, |from, to, count| {
+                let words = RECORD_BYTES / size_of::<u64>();
+                let stack = (at(SP) as *const u64).add(from as usize * words);
+                arch::copy_words(stack, to.cast(), count as usize * words);
+            });
         }
     })
 }
