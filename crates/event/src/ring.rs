@@ -187,6 +187,7 @@ unsafe impl Sync for Control {}
 
 impl Control {
     /// Has the reader died, or stopped listening?
+    #[inline]
     pub fn is_deserted(&self) -> bool {
         let at = self.reader_word.load(Relaxed) as usize;
         if at == 0 || at + 4 > CONTROL_BYTES || !at.is_multiple_of(4) {

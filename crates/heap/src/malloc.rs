@@ -62,12 +62,17 @@ pub fn quickly(request: usize) -> Option<Allocated> {
 #[cold]
 #[inline(never)]
 fn malloc_slowest(request: usize, call: u32) -> *mut u8 {
-    if profile::is_on() && is_medium(request) {
+    if profile::is_on() {
         let user = profile::take_medium(request);
         if !user.is_null() {
             return user;
         }
     }
+    malloc_anew(request, call)
+}
+
+#[inline(never)]
+fn malloc_anew(request: usize, call: u32) -> *mut u8 {
     let call = Call::from_number(call).unwrap_or(Call::Malloc);
     match allocate_told(request, call, [request, 0]) {
         Some(fresh) => fresh.user,

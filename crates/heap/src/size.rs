@@ -71,6 +71,7 @@ pub fn class_above(size: usize) -> usize {
 }
 
 /// The class that serves this chunk size, which is at most `CACHED_MAX`.
+#[inline]
 pub fn class_for(size: usize) -> usize {
     if size <= SMALL_MAX { class_of(size) } else { class_above(size) }
 }

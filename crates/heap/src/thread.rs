@@ -370,7 +370,11 @@ impl Thread {
         let is_near = self.sampler.look(until_look);
         head.until_look = LOOKED;
         if is_near {
-            self.sample_is_near(until_look);
+            let other = self.sampler.look_soon();
+            self.look_for_profile(until_look, other);
+            if self.sampler.is_due() {
+                self.sample_is_due();
+            }
         }
         let epoch = decay::tick();
         if self.epoch != epoch {
@@ -390,16 +394,11 @@ impl Thread {
         }
     }
 
-    /// Once it is due, sends the next malloc by the slow path, where it will be the sample; before that, comes back in time. While a
-    /// malloc is waited for, sized frees don't find the fast path either.
+    /// Sends the next malloc by the slow path, where it will be the sample. While it is waited for, sized frees don't find the fast
+    /// path either.
     #[cold]
     #[inline(never)]
-    fn sample_is_near(&mut self, until_look: u32) {
-        let other = self.sampler.look_soon();
-        self.look_for_profile(until_look, other);
-        if !self.sampler.is_due() {
-            return;
-        }
+    fn sample_is_due(&mut self) {
         let is_warm = CALLS.load(Relaxed) >= WARM_UP;
         let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
         if allowed { self.shut() } else { self.open() }

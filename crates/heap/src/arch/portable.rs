@@ -59,6 +59,10 @@ pub fn registers() -> Option<[usize; 17]> {
     None
 }
 
+pub fn frame() -> Option<[usize; 3]> {
+    None
+}
+
 /// Copies words as they are.
 ///
 /// # Safety

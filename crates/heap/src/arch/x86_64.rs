@@ -103,6 +103,25 @@ pub fn registers() -> Option<[usize; 17]> {
     Some(registers)
 }
 
+/// Where the calling function is at work: the instruction, the stack pointer and the frame pointer.
+#[inline(always)]
+pub fn frame() -> Option<[usize; 3]> {
+    let (pc, sp, bp): (usize, usize, usize);
+    // SAFETY: reads registers.
+    unsafe {
+        asm!(
+            "lea {0}, [rip]",
+            "mov {1}, rsp",
+            "mov {2}, rbp",
+            out(reg) pc,
+            out(reg) sp,
+            out(reg) bp,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    Some([pc, sp, bp])
+}
+
 /// Copies words as they are, also those that nobody has written yet.
 ///
 /// # Safety

@@ -30,7 +30,7 @@ mod sampler;
 mod told;
 
 use crate::arch;
-use crate::cache::{self, LOOKED, MEDIUM_LIMIT, PARKED, SENTINEL, SMALL_LIMIT};
+use crate::cache::{self, MEDIUM_LIMIT, PARKED, SENTINEL, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
 use crate::decay;
 use crate::free;
@@ -145,25 +145,26 @@ fn follow_tracers() {
 /// A call returns a chunk that it got by the slow path. `from_cache`: as the fast path would have done.
 #[inline]
 pub fn allocated(user: usize, request: usize, call: Call, from_cache: bool) {
-    if is_on() {
-        note_allocated(user, request, call, from_cache);
+    if is_on() && is_sampled(user, request, from_cache) {
+        sample(user, request, call);
     }
 }
 
-#[cold]
 #[inline(never)]
-fn note_allocated(user: usize, request: usize, call: Call, from_cache: bool) {
-    let Some(thread) = thread::existing() else { return };
+fn is_sampled(user: usize, request: usize, from_cache: bool) -> bool {
+    let Some(thread) = thread::existing() else { return false };
     let sampler = &mut thread.profiler;
-    let is_due = match (sampler.mode(), sampler.popped.take()) {
-        (Mode::Off, _) => false,
+    match (sampler.mode(), sampler.popped.take()) {
         (Mode::Marks, Some(marked)) => marked,
+        (Mode::Off, _) => false,
         (Mode::Marks, None) if from_cache => false,
-        _ => sampler.count(bytes_of(user, request).0),
-    };
-    if is_due {
-        sample(user, request, call);
+        _ => is_counted(sampler, user, request),
     }
+}
+
+#[inline(never)]
+fn is_counted(sampler: &mut Sampler, user: usize, request: usize) -> bool {
+    sampler.count(bytes_of(user, request).0)
 }
 
 /// As `cache::take_medium_from`, for chunks that are counted as they leave the cache: null where the next sample is due, or there is
@@ -173,20 +174,21 @@ pub fn take_medium(request: usize) -> *mut u8 {
     let head = arch::word();
     // SAFETY: the thread's own head, and where it isn't one that refuses, the thread's record.
     unsafe {
-        if (*head).limit != SMALL_LIMIT || (*head).medium_limit == MEDIUM_LIMIT || request >= MEDIUM_LIMIT as usize {
+        if (*head).limit != SMALL_LIMIT || request >= MEDIUM_LIMIT as usize || !malloc::is_medium(request) {
             return core::ptr::null_mut();
         }
         let thread = &mut *(*head).thread;
-        if thread.profiler.is_due_within(2 * request) || request < thread.profiler.reach.medium_limit as usize {
+        let sampler = &mut thread.profiler;
+        // Without a profile, all are within reach.
+        if request < sampler.reach.medium_limit as usize || sampler.is_due_within(2 * request) {
             return core::ptr::null_mut();
         }
-        if thread.profiler.counts_many(request) {
-            thread.widen();
-            return cache::take_medium_from(head, request);
+        if sampler.counts_many(request) {
+            return thread.take_wider(request);
         }
         let user = cache::take_medium_below(head, request);
         if !user.is_null() {
-            thread.profiler.count(Chunk::from_user(user as usize).size());
+            sampler.count(Chunk::from_user(user as usize).size());
         }
         user
     }
@@ -280,7 +282,9 @@ impl Thread {
     /// A slow path came by, `until_look` frees before it had to. What is the head to count down from, if that is `other` for others?
     #[inline(always)]
     pub fn look_for_profile(&mut self, until_look: u32, other: u32) {
-        let next = self.profiler.look(until_look, other);
+        // Most often it just goes on.
+        let goes_on = self.profiler.is_awaited && (2..=other).contains(&until_look);
+        let next = if goes_on { until_look } else { self.profiler.look(until_look, other) };
         self.look_next(next);
     }
 
@@ -290,9 +294,16 @@ impl Thread {
         self.sampler.looks_from(next);
     }
 
-    /// From here on chunks somewhat longer than the exact classes are marked, and taken by the fast path.
+    /// As `take_medium`, once that is worth a wider reach.
     #[cold]
     #[inline(never)]
+    fn take_wider(&mut self, request: usize) -> *mut u8 {
+        self.widen();
+        // SAFETY: the thread's own head.
+        unsafe { cache::take_medium_from(&raw mut self.cache.head, request) }
+    }
+
+    /// From here on chunks somewhat longer than the exact classes are marked, and taken by the fast path.
     fn widen(&mut self) {
         self.set_reach(Reach::WIDE);
         // What is cached entered without a chance.
@@ -397,6 +408,14 @@ impl Thread {
     #[cold]
     #[inline(never)]
     pub unsafe fn free_candidate(&mut self, user: *mut u8, is_told: bool) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe { self.push_candidate(user, is_told) }
+    }
+
+    /// # Safety
+    /// As `free_candidate`.
+    #[inline(always)]
+    unsafe fn push_candidate(&mut self, user: *mut u8, is_told: bool) -> bool {
         let [newer, older] = self.cache.head.parked;
         let away = match PARKED {
             0 => user,
@@ -425,9 +444,8 @@ impl Thread {
             return false;
         }
         self.sampler.look(0);
-        self.profiler.look(0, LOOKED);
         // SAFETY: the thread's own head, and the pointer is the program's to free.
-        unsafe { self.free_candidate(user, false) }
+        unsafe { self.push_candidate(user, false) }
     }
 
     /// Counts down to the next candidate. Gives the bytes beyond which this one is hit.
@@ -457,13 +475,13 @@ impl Thread {
         }
     }
 
-    /// Could the fast path have met a chunk with a mark, or one that is to be counted?
+    /// Is there a chunk for this request that the fast path may not have been allowed to take?
     #[inline(always)]
     fn may_have_marked(&self, request: usize) -> bool {
-        if request >= SMALL_LIMIT {
-            return request < MEDIUM_LIMIT as usize;
+        if request >= MEDIUM_LIMIT as usize {
+            return false;
         }
-        let bin = self.cache.bins.get(class_of(rounded(request)));
+        let bin = self.cache.bins.get(class_for(rounded(request)));
         // SAFETY: the slot below a bin's position is filled, or the magazine's guard.
         bin.is_some_and(|bin| unsafe { *bin.top.sub(1) } != SENTINEL as usize)
     }
@@ -488,9 +506,8 @@ impl Thread {
             }
             return Some(user);
         }
-        let class = if is_small { class_of(rounded(request)) } else { class_above(rounded(request)) };
         // SAFETY: the slot below a bin's position is filled, or the magazine's guard, which is in no state.
-        let chunk = Chunk::from_user(unsafe { *self.cache.bins.get(class)?.top.sub(1) });
+        let chunk = Chunk::from_user(unsafe { *self.cache.bins.get(class_for(rounded(request)))?.top.sub(1) });
         let size = chunk.size();
         if size < rounded(request) || !chunk.is_exactly(State::Marked) {
             return None;

@@ -180,8 +180,11 @@ impl Sampler {
     /// A chunk above the exact classes was counted. Are there so many that it is better to mark them?
     #[inline]
     pub fn counts_many(&mut self, request: usize) -> bool {
-        self.mediums += u32::from(request < Reach::WIDE.medium_limit as usize);
-        self.mediums > MANY && self.reach == Reach::NARROW
+        if request >= Reach::WIDE.medium_limit as usize {
+            return false;
+        }
+        self.mediums += 1;
+        self.mediums > MANY
     }
 
     /// As `count` for each chunk of a class, all of `size` bytes and cached: hits are marked.
@@ -293,7 +296,8 @@ fn exponential(random: u64, mean: u64) -> u64 {
     let series = [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0, 1.0];
     let series = series.into_iter().fold(1.0 / 15.0, |sum, term| sum * square + term);
     let logarithm = 2.0 * t * series - f64::from(BITS - exponent) * core::f64::consts::LN_2;
-    (-logarithm * mean as f64) as u64
+    // Numbers with a sign are turned into each other at once.
+    (-logarithm * mean.min(i64::MAX as u64) as i64 as f64) as i64 as u64
 }
 
 #[cfg(test)]
@@ -354,33 +358,102 @@ mod tests {
         }
     }
 
-    #[test]
-    fn candidates_come_as_often_as_the_longest_small_chunk_is_hit() {
-        const INTERVAL: u64 = 512 << 10;
-        let mut sampler = Sampler::NEW;
-        sampler.begin_by(SEED, 1, Mode::Marks, INTERVAL);
-        let (mut pushes, mut candidates, mut hits) = (0u64, 0u64, 0u64);
-        let mut until_look = sampler.look_from(LOOKED);
-        while pushes < 50_000_000 {
-            // A free, as `cache::park_in` and `free::look` have it.
+    /// Pushes as `cache::park_in` and `free::look` have them, with slow paths in between as often as `is_slow` says: how many of them
+    /// are hit, if `size` gives their bytes.
+    fn hits(sampler: &mut Sampler, pushes: u64, size: impl Fn(u64) -> usize, is_slow: impl Fn(u64) -> bool) -> u64 {
+        let (mut hits, mut until_look) = (0, sampler.look_from(LOOKED));
+        for push in 0..pushes {
+            if is_slow(push) && !(sampler.is_awaited && until_look > 1) {
+                until_look = sampler.look(until_look, LOOKED);
+            }
             until_look -= 1;
             if until_look == 0 {
-                sampler.pushed(0);
-                until_look = sampler.look_from(LOOKED);
-                if sampler.is_candidate {
-                    sampler.is_candidate = false;
-                    until_look = sampler.look_from(LOOKED);
-                    candidates += 1;
-                    hits += u64::from(sampler.accepts(64));
+                until_look = sampler.look(0, LOOKED);
+                if sampler.is_candidate() {
+                    let (next, offset) = sampler.candidate(LOOKED);
+                    until_look = next;
+                    // One in three can't be pushed, comes by a slow path, and is tried again.
+                    if push % 3 == 0 {
+                        until_look = sampler.postpone(offset);
+                        assert!(until_look == 1 && sampler.is_candidate());
+                        until_look = sampler.candidate(LOOKED).0;
+                    }
+                    hits += u64::from(size(push) > offset);
                 }
                 until_look -= 1;
             }
-            pushes += 1;
         }
-        let right = pushes as f64 * (1.0 - (-(SMALL_MAX as f64) / INTERVAL as f64).exp());
-        assert!((candidates as f64 - right).abs() < 5.0 * right.sqrt(), "{candidates}, {right}");
-        let right = right / 16.0;
-        assert!((hits as f64 - right).abs() < 5.0 * right.sqrt(), "{hits}, {right}");
+        hits
+    }
+
+    #[test]
+    fn pushes_of_every_size_are_hit_as_often_as_their_bytes_are() {
+        const INTERVAL: u64 = 128 << 10;
+        const PUSHES: u64 = 2_000_000;
+        let narrow = [32, 64, 500, 1024].map(|size| (Reach::NARROW, size));
+        let wide = [32, 64, 1024, 1040, 2000, 3584, 4080].map(|size| (Reach::WIDE, size));
+        let seldom: fn(u64) -> bool = |_| false;
+        let often: fn(u64) -> bool = |push| push.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 == 0;
+        for ((reach, size), is_slow) in
+            narrow.into_iter().chain(wide).flat_map(|it| [(it, seldom), (it, often), (it, |_| true)])
+        {
+            let mut sampler = Sampler::NEW;
+            sampler.begin_by(SEED + size as u64, 1, Mode::Marks, INTERVAL);
+            sampler.set_reach(reach);
+            let hits = hits(&mut sampler, PUSHES, |_| size, is_slow) as f64;
+            let right = PUSHES as f64 * chance(size as u64, INTERVAL);
+            assert!((hits - right).abs() < 5.0 * right.sqrt(), "{size} in {reach:?}: {hits}, {right}");
+        }
+    }
+
+    #[test]
+    fn a_mixture_is_hit_as_often_as_each_of_its_sizes() {
+        const INTERVAL: u64 = 128 << 10;
+        const PUSHES: u64 = 8_000_000;
+        const SIZES: [usize; 4] = [48, 1024, 1152, 4080];
+        for counted in 0..SIZES.len() {
+            let mut sampler = Sampler::NEW;
+            sampler.begin_by(SEED, 1, Mode::Marks, INTERVAL);
+            sampler.set_reach(Reach::WIDE);
+            // The others are as if they had no bytes: then they can't be hit.
+            let which = |push: u64| (push.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize;
+            let size = |push| if which(push) == counted { SIZES[counted] } else { 0 };
+            let hits = hits(&mut sampler, PUSHES, size, |push| push % 5 == 0) as f64;
+            let count = (0..PUSHES).filter(|&push| which(push) == counted).count() as f64;
+            let right = count * chance(SIZES[counted] as u64, INTERVAL);
+            assert!((hits - right).abs() < 5.0 * right.sqrt(), "{}: {hits}, {right}", SIZES[counted]);
+        }
+    }
+
+    #[test]
+    fn the_fast_path_takes_no_chunk_that_is_out_of_reach() {
+        use crate::size::{CACHED_MAX, class_above, rounded};
+        for request in SMALL_LIMIT..CACHED_MAX - OVERHEAD - ALIGN {
+            let class = class_above(rounded(request));
+            let longest = if class + 1 == CLASSES { CACHED_MAX } else { class_size(class + 1) - ALIGN };
+            for reach in [Reach::NARROW, Reach::WIDE] {
+                let is_taken = request < reach.medium_limit as usize;
+                assert!(!is_taken || longest <= reach.bytes, "{request} in {reach:?}");
+                // Whatever else could be, is counted.
+                assert!(
+                    is_taken || class_size(class) > reach.bytes || reach == Reach::NARROW,
+                    "{request} in {reach:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_reach_follows_what_is_asked_for() {
+        let mut sampler = Sampler::NEW;
+        sampler.begin_by(SEED, 1, Mode::Marks, 512 << 10);
+        assert!(sampler.reach == Reach::NARROW);
+        assert!((0..=MANY).map(|_| sampler.counts_many(2000)).filter(|&many| many).count() == 1);
+        assert!(sampler.is_worth_its_reach(64), "it can't be narrower");
+        assert!((0..1000).all(|_| !sampler.counts_many(5000)), "those are out of any reach");
+        sampler.set_reach(Reach::WIDE);
+        assert!((0..1000).all(|at| sampler.is_worth_its_reach(if at % 10 == 0 { 2000 } else { 64 })));
+        assert!(!(0..1000).all(|at| sampler.is_worth_its_reach(if at % 40 == 0 { 2000 } else { 64 })));
     }
 
     #[test]
