@@ -371,10 +371,9 @@ fn look(thread: &mut Thread, user: *mut u8, is_told: bool) -> bool {
     thread.look_for_strays();
     // SAFETY: the pointer is the program's to free.
     unsafe {
-        if thread.has_candidate() {
-            return thread.free_candidate(user, is_told);
-        }
-        if is_told { thread.park_observed(user) } else { thread.park(user) }
+        let is_parked = if is_told { thread.park_observed(user) } else { thread.park(user) };
+        // It may be sent here once more, for the profile's sake.
+        is_parked || thread.has_candidate() && thread.free_candidate(user, is_told)
     }
 }
 

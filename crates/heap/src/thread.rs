@@ -370,11 +370,7 @@ impl Thread {
         let is_near = self.sampler.look(until_look);
         head.until_look = LOOKED;
         if is_near {
-            let other = self.sampler.look_soon();
-            self.look_for_profile(until_look, other);
-            if self.sampler.is_due() {
-                self.sample_is_due();
-            }
+            self.sample_is_near(until_look);
         }
         let epoch = decay::tick();
         if self.epoch != epoch {
@@ -391,6 +387,17 @@ impl Thread {
         let exact = POLICY.is_exact();
         if self.exact != exact || self.is_facing() != (exact || POLICY.observed.load(Relaxed)) {
             self.choose_head();
+        }
+    }
+
+    /// Comes back in time. A function of its own, so that a look that is like any other has fewer registers to save.
+    #[cold]
+    #[inline(never)]
+    fn sample_is_near(&mut self, until_look: u32) {
+        let other = self.sampler.look_soon();
+        self.look_for_profile(until_look, other);
+        if self.sampler.is_due() {
+            self.sample_is_due();
         }
     }
 

@@ -58,7 +58,7 @@ pub struct Sampler {
     interval: u64,
     /// Bytes that go by before the next sample, of those that are counted.
     bytes: u64,
-    /// Fast pushes up to the next candidate, itself included.
+    /// Fast pushes up to the next candidate, itself included; for ever where nothing is marked.
     pushes: u64,
     /// The candidate is hit if it is longer than this.
     offset: usize,
@@ -238,7 +238,7 @@ impl Sampler {
     /// Is the next push the candidate?
     #[inline(always)]
     pub fn is_candidate(&self) -> bool {
-        self.mode == Mode::Marks && self.pushes == 1
+        self.pushes == 1
     }
 
     /// The candidate is about to be pushed: counts down to the next one. Gives what `look` does, and the bytes beyond which the one
