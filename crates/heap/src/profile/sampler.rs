@@ -411,17 +411,17 @@ mod tests {
         const INTERVAL: u64 = 128 << 10;
         const PUSHES: u64 = 8_000_000;
         const SIZES: [usize; 4] = [48, 1024, 1152, 4080];
-        for counted in 0..SIZES.len() {
+        for (counted, bytes) in SIZES.into_iter().enumerate() {
             let mut sampler = Sampler::NEW;
             sampler.begin_by(SEED, 1, Mode::Marks, INTERVAL);
             sampler.set_reach(Reach::WIDE);
             // The others are as if they had no bytes: then they can't be hit.
             let which = |push: u64| (push.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize;
-            let size = |push| if which(push) == counted { SIZES[counted] } else { 0 };
+            let size = |push| if which(push) == counted { bytes } else { 0 };
             let hits = hits(&mut sampler, PUSHES, size, |push| push % 5 == 0) as f64;
             let count = (0..PUSHES).filter(|&push| which(push) == counted).count() as f64;
-            let right = count * chance(SIZES[counted] as u64, INTERVAL);
-            assert!((hits - right).abs() < 5.0 * right.sqrt(), "{}: {hits}, {right}", SIZES[counted]);
+            let right = count * chance(bytes as u64, INTERVAL);
+            assert!((hits - right).abs() < 5.0 * right.sqrt(), "{bytes}: {hits}, {right}");
         }
     }
 
