@@ -144,8 +144,9 @@ pub struct Sum {
 
 impl Sum {
     pub(crate) fn add(&mut self, chunks: u64, bytes: u64, resident: u64) {
-        (self.chunks, self.bytes) = (self.chunks + chunks, self.bytes + bytes);
-        self.resident += resident;
+        for (sum, more) in [(&mut self.chunks, chunks), (&mut self.bytes, bytes), (&mut self.resident, resident)] {
+            *sum = sum.saturating_add(more);
+        }
     }
 }
 
