@@ -184,10 +184,15 @@ fn marks_are_set_while_a_recording_is_made_and_afterwards() {
     mark(&["top", "--at", "peak"]).ok();
     let told = told(&[&at(&file, "peak"), "@top"]);
     assert_eq!(told["before"]["calls"], told["after"]["calls"]);
+    // One beyond all times is the end.
+    mark(&["beyond", "--at", "1e30s"]).ok();
+    let beyond = run(heapglass().args(["diff", &at(&file, "end"), "@beyond", "--json"])).ok().out;
+    let beyond: Value = serde_json::from_str(&beyond).unwrap();
+    assert_eq!(beyond["before"]["calls"], beyond["after"]["calls"]);
     for (words, said) in [
         (&["late"][..], "the recording has ended; --at says which moment of it"),
         (&["top", "--at", "3"], "has a mark top already"),
-        (&["x", "--at", "nowhere"], "has no mark nowhere; it has before, after, top"),
+        (&["x", "--at", "nowhere"], "has no mark nowhere; it has before, after, top, beyond"),
         (&["7"], "a name begins with a letter"),
     ] {
         let ran = mark(words);

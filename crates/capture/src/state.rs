@@ -337,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn what_no_heap_can_hand_out_is_no_chunk() {
+        let mut state = State::default();
+        for pointer in [1, 15, 1 << 56, u64::MAX] {
+            assert!(state.apply(ONE, &call(Function::Malloc, [32, 0], pointer)).come.is_none());
+        }
+        state.apply(ONE, &Call { bytes: u64::MAX, ..call(Function::Malloc, [32, 0], 0x1010) });
+        assert_eq!((state.chunks(), state.bytes, state.calls), (0, 0, 5));
+        state.put((7, 8), Live { bytes: 48, ..Live::default() });
+        assert!(State::unpack(&state.pack()).is_err());
+    }
+
+    #[test]
     fn a_state_comes_back_from_its_bytes() {
         let mut state = State::default();
         for number in 0..1000u64 {

@@ -253,3 +253,46 @@ impl Memory for Core {
         self.page
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A core of these segments, by address and length; each has its number in all of its bytes, of which the file has so many.
+    fn core(segments: &[(u64, u64, usize)]) -> Core {
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(16, 0);
+        let half = |bytes: &mut Vec<u8>, number: u16| bytes.extend(number.to_le_bytes());
+        let words = |bytes: &mut Vec<u8>, all: &[u64]| all.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+        half(&mut bytes, 4);
+        half(&mut bytes, 62);
+        bytes.extend(1u32.to_le_bytes());
+        words(&mut bytes, &[0, 64, 0]);
+        bytes.extend(0u32.to_le_bytes());
+        [64, 56, segments.len() as u16, 0, 0, 0].iter().for_each(|&number| half(&mut bytes, number));
+        let mut offset = (64 + 56 * segments.len()) as u64;
+        for &(start, length, there) in segments {
+            // PT_LOAD, readable and writable.
+            words(&mut bytes, &[6 << 32 | 1, offset, start, 0, there as u64, length, 1]);
+            offset += there as u64;
+        }
+        for (number, &(_, _, there)) in (1..).zip(segments) {
+            bytes.extend(vec![number; there]);
+        }
+        Core::from_bytes(bytes).unwrap()
+    }
+
+    #[test]
+    fn segments_that_overlap_or_lie_beyond_all_addresses_are_cut() {
+        let end = u64::MAX;
+        let core = core(&[(0x1000, 0x1000, 0x1000), (0x1800, 0x1000, 0x1000), (0xffff_0000_0000_0000, end, 64)]);
+        let all = Range::new(0, end);
+        assert_eq!(core.resident(all).unwrap(), [Range::new(0x1000, 0x2800)]);
+        let bytes: u64 = core.mappings().unwrap().iter().map(|mapping| mapping.range.bytes()).sum();
+        assert_eq!(bytes, 0x1800);
+        let mut read = [0; 2];
+        core.read(0x1fff, &mut read).unwrap();
+        assert_eq!(read, [1, 2]);
+        assert!(core.read(0xffff_0000_0000_0000, &mut read).is_err());
+    }
+}

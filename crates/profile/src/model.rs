@@ -251,6 +251,13 @@ mod tests {
         let mut bytes = Vec::new();
         profile.write(&mut bytes).unwrap();
         assert_eq!(Profile::read(&*bytes).unwrap(), profile);
+        for count in [-1.0, -1e308] {
+            let mut damaged = profile.clone();
+            damaged.entries[0].in_use = count;
+            let mut bytes = Vec::new();
+            damaged.write(&mut bytes).unwrap();
+            assert!(Profile::read(&*bytes).is_err(), "{count}");
+        }
         profile.stacks.clear();
         let mut bytes = Vec::new();
         profile.write(&mut bytes).unwrap();

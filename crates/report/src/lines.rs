@@ -151,3 +151,15 @@ impl Sum {
 }
 
 pub type Sums = [Sum; LINES.len()];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_anything_are_numbers() {
+        let mut sum = Sum { chunks: 1, bytes: u64::MAX - 1, resident: 7 };
+        sum.add(1, 5, u64::MAX);
+        assert_eq!(sum, Sum { chunks: 2, bytes: u64::MAX, resident: u64::MAX });
+    }
+}
