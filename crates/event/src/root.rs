@@ -14,7 +14,7 @@ use core::sync::atomic::AtomicUsize;
 pub const ROOT_MAGIC: [usize; 2] =
     [u64::from_le_bytes(*b"HGROOT\0\0") as usize, 0x9d1b_5c3e_70a8_46f2u64.rotate_left(7) as usize];
 /// Raised whenever a word is added, or what it leads to is to be read in another way.
-pub const ROOT_VERSION: usize = 3;
+pub const ROOT_VERSION: usize = 4;
 /// A root starts at a multiple of this.
 pub const ROOT_ALIGN: usize = 64;
 
