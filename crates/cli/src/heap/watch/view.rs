@@ -40,8 +40,10 @@ pub struct View {
 
 impl View {
     pub fn carry_out(self) -> Result<ExitCode, Failure> {
-        let recording =
-            Recording { known: Known::of_file(capture::open(&self.file)?, &self.file)?, last: Mutex::default() };
+        let recording = Recording {
+            known: Known::of_file(capture::open(&self.file)?, &self.file, State::default())?,
+            last: Mutex::default(),
+        };
         let door = Door::personal(self.port)?;
         open_browser(&door, self.no_open);
         door.serve(&|request| recording.answer(request, &door.token));
