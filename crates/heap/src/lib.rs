@@ -83,6 +83,7 @@ pub mod refill;
 pub mod region;
 #[cfg(not(loom))]
 pub mod report;
+pub mod requests;
 #[cfg(not(loom))]
 pub mod root;
 #[cfg(not(loom))]

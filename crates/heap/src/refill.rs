@@ -14,6 +14,7 @@ use crate::magazine::{self, Magazine, proven};
 use crate::probe::{self, Kind, Outcome};
 use crate::profile;
 use crate::region;
+use crate::requests;
 use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
@@ -330,7 +331,7 @@ impl Thread {
         self.stirred.get_mut(class).into_iter().for_each(|stirred| *stirred = true);
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
-            let room = room(class, Magazine::step(magazine));
+            let room = self.asker.uneven(class, room(class, Magazine::step(magazine))).max(count);
             let start = Magazine::slots(magazine);
             bin.top = start.add(count);
             bin.limit = start.add(room);
@@ -401,24 +402,37 @@ impl Thread {
 
     /// The cache has no chunk for this size, of at most `CACHED_MAX`: takes one from the spare magazine, the depot or the arena, and more
     /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
-    pub fn refill(&mut self, size: usize) -> Option<Taken> {
+    pub fn refill(&mut self, size: usize, request: usize) -> Option<Taken> {
         let class = class_for(size);
         let spare =
             self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
         if !spare.is_null() {
             return self.exchange(class, size, spare, Outcome::FromSpare);
         }
+        self.refill_from_others(class, size, request)
+    }
+
+    #[inline(never)]
+    fn refill_from_others(&mut self, class: usize, size: usize, request: usize) -> Option<Taken> {
         let demand = self.demand.get(class).copied().unwrap_or(0);
         let step = self.next_step(class);
         let (step, demand) = secure::batches(step, demand);
         let me = thread::owner();
         if let Some(full) = depot::take(class, me) {
+            // SAFETY: taken, so ours, and not empty.
+            let (newest, count) = unsafe {
+                let count = (*full).count as usize;
+                (*Magazine::slots(full).add(count).sub(1), count)
+            };
+            self.asker.see(Chunk::from_user(newest), request, count);
             return self.exchange(class, size, full, Outcome::FromDepot);
         }
         if demand < ROUNDED_FROM {
-            return arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow));
+            let taken = arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow))?;
+            requests::one_came(taken.chunk, request, Some(self));
+            return Some(taken);
         }
-        self.refill_many(class, class_room(size), step, demand)
+        self.refill_many(class, class_room(size), step, demand, request)
     }
 
     /// A bin that is empty but for what is parked sends every malloc here. Where that happens again and again, the class
@@ -448,27 +462,32 @@ impl Thread {
             })
         });
         probe::step(Kind::Refill, Outcome::FromArena, [size, filled + usize::from(first.is_some()), 0]);
+        if let Some(Taken { chunk, .. }) = &first {
+            self.brought(class, *chunk, filled, request);
+        }
         let extra = extra.iter().take(filled).map(|&user| Chunk::from_user(user));
         for chunk in first.map(|taken| taken.chunk).into_iter().chain(extra) {
             self.keep(chunk);
         }
     }
 
-    fn refill_many(&mut self, class: usize, size: usize, step: usize, demand: u8) -> Option<Taken> {
+    fn refill_many(&mut self, class: usize, size: usize, step: usize, demand: u8, request: usize) -> Option<Taken> {
         let old = self.unload(class);
         // SAFETY: an empty magazine of ours, or none.
         let keeps = unsafe { !old.is_null() && Magazine::step(old) >= step };
         let magazine = if keeps { old } else { self.take_empty(step) };
         let magazine = if magazine.is_null() { old } else { magazine };
         if magazine.is_null() {
-            return arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
+            let taken = arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow))?;
+            requests::one_came(taken.chunk, request, Some(self));
+            return Some(taken);
         }
         // SAFETY: ours, and empty; `filled` stays below its capacity because no more than that is asked for.
         unsafe {
             let slots = Magazine::slots(magazine);
             let batch = if class < SPARES { usize::MAX } else { MEDIUM_BATCH.checked_div(size).unwrap_or(1).max(1) };
             let wanted = (1usize << demand.min(7)).min(batch);
-            let count = wanted.min(room(class, Magazine::step(magazine)));
+            let count = self.asker.uneven(class, wanted.min(room(class, Magazine::step(magazine))));
             let mut filled = 0;
             let taken = arena::take(self.arena, thread::owner(), |store, may_grow| {
                 store.take_many(size, count, may_grow, &mut |chunk| {
@@ -486,8 +505,22 @@ impl Thread {
             if magazine != old && !old.is_null() {
                 self.put_empty(old);
             }
+            if let Some(Taken { chunk, .. }) = &taken {
+                self.brought(class, *chunk, filled, request);
+            }
             taken
         }
+    }
+
+    /// A request got this chunk, and brought so many more of its class.
+    #[inline]
+    fn brought(&mut self, class: usize, chunk: Chunk, more: usize, request: usize) {
+        if more == 0 {
+            // It may be a little longer than the class, where too little was left to cut off.
+            return requests::one_came(chunk, request, Some(self));
+        }
+        requests::came(class, 1 + more);
+        self.asker.see(chunk, request, 1 + more);
     }
 
     /// Loads a full magazine and pops from it; the empty one is put away.

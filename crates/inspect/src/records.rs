@@ -60,6 +60,8 @@ pub struct Thread {
 pub struct Mapped {
     pub user: u64,
     pub mapping: Range,
+    /// What it was asked for, while it is in use; with a canary's room, where there are canaries.
+    pub request: u64,
     pub state: MappedState,
 }
 
@@ -251,9 +253,10 @@ fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
             let mapping = Range::new(base, base.saturating_add(field(at!(layout, mapped.length))));
             if entry == at!(layout, mapped.entry_live) {
                 let state = if is_whole(memory, layout, user) { MappedState::Live } else { MappedState::Damaged };
-                mapped.push(Mapped { user, mapping, state });
+                let request = field(at!(layout, mapped.request));
+                mapped.push(Mapped { user, mapping, request, state });
             } else if entry == at!(layout, mapped.entry_kept) {
-                mapped.push(Mapped { user, mapping, state: MappedState::Kept });
+                mapped.push(Mapped { user, mapping, request: 0, state: MappedState::Kept });
             }
         }
     }
@@ -267,6 +270,7 @@ fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
             mapped.push(Mapped {
                 user,
                 mapping: Range::new(base, base.saturating_add(length)),
+                request: 0,
                 state: MappedState::Kept,
             });
         }
