@@ -37,10 +37,12 @@ const FRACTION: u32 = 18;
 const SLACK_MAX: usize = (1 << (u32::BITS - FRACTION)) - 1;
 const _: () = assert!(CACHED_MAX / 8 + 2 * MIN_CHUNK < SLACK_MAX);
 /// Chunks that a thread brings for each call that is noted, at most; until then one in so many of all that it brought.
-const INTERVAL: u32 = 1024;
+const INTERVAL: u32 = 512;
 const PART: u32 = 64;
 /// A mean is of so many calls at least, once there were as many.
-const FEWEST: u32 = 32;
+const FEWEST: u32 = 16;
+/// So many calls of a class are noted whenever a single chunk comes, as each class's first chunks do.
+const FIRST: u32 = 4;
 
 /// One class.
 #[repr(C)]
@@ -88,10 +90,26 @@ pub fn held() -> impl Iterator<Item = (usize, i32)> {
 
 /// A chunk comes from its arena for a request.
 pub fn one_came(chunk: Chunk, request: usize, thread: Option<&mut Thread>) {
-    came(class(chunk.size()), 1);
-    if let Some(thread) = thread {
-        thread.asker.see(chunk, request, 1);
+    let Some(seen) = SEEN.get(class(chunk.size())) else { return };
+    seen.chunks.fetch_add(1, Relaxed);
+    match thread {
+        _ if seen.calls.load(Relaxed) < FIRST => note(chunk.size(), request, 1),
+        Some(thread) => thread.asker.see(chunk, request, 1),
+        None => {}
     }
+}
+
+/// A request that stands for so many chunks got one of this size.
+#[cold]
+#[inline(never)]
+fn note(size: usize, request: usize, chunks: u32) {
+    let class = class(size);
+    let Some(seen) = SEEN.get(class) else { return };
+    let all = seen.chunks.load(Relaxed).saturating_sub(depot::held_of(class));
+    let slack = (size - OVERHEAD).saturating_sub(request).min(SLACK_MAX) << FRACTION;
+    let (mean, calls) = (seen.mean.load(Relaxed), seen.calls.load(Relaxed));
+    seen.mean.store(moved(mean, slack as i64, i64::from(chunks), i64::from(all), calls), Relaxed);
+    seen.calls.store(calls.saturating_add(1), Relaxed);
 }
 
 /// When a thread's calls are noted, and what else is up to chance here. The next thread with its record goes on where it stopped.
@@ -114,22 +132,16 @@ impl Asker {
     pub fn see(&mut self, chunk: Chunk, request: usize, chunks: usize) {
         self.due = self.due.wrapping_sub(chunks as i32);
         if self.due < 0 {
-            self.note(chunk.size(), request, chunks);
+            self.note(chunk, request, chunks);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn note(&mut self, size: usize, request: usize, chunks: usize) {
-        let class = class(size);
-        let Some(seen) = SEEN.get(class) else { return };
+    fn note(&mut self, chunk: Chunk, request: usize, chunks: usize) {
         let weight = self.draw().max(chunks as u32);
         self.passed = self.passed.saturating_add(weight);
-        let all = seen.chunks.load(Relaxed).saturating_sub(depot::held_of(class));
-        let slack = (size - OVERHEAD).saturating_sub(request).min(SLACK_MAX) << FRACTION;
-        let (mean, calls) = (seen.mean.load(Relaxed), seen.calls.load(Relaxed));
-        seen.mean.store(moved(mean, slack as i64, i64::from(weight), i64::from(all), calls), Relaxed);
-        seen.calls.store(calls.saturating_add(1), Relaxed);
+        note(chunk.size(), request, weight);
     }
 
     /// How many chunks go by before the next: any number up to twice the interval. Returns what that was.
