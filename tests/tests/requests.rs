@@ -129,7 +129,7 @@ fn the_text_says_what_is_an_estimate() {
     let text = run(heapglass().args(["ledger", &held.pid().to_string()])).ok().out;
     assert!(text.contains("  requested, about ") && text.contains("  rounding, about "), "{text}");
     assert!(text.contains("chunks are estimated, by means that the heap made from "), "{text}");
-    assert!(text.contains(" bytes were asked for in mapped chunks, exactly"), "{text}");
+    assert!(text.contains("\nasked for, exactly: ") && text.contains(" bytes in mapped chunks"), "{text}");
     held.let_go();
     let held = start("few", ",canary:1");
     let text = run(heapglass().args(["ledger", &held.pid().to_string()])).ok().out;

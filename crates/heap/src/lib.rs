@@ -94,6 +94,7 @@ pub mod size;
 pub mod stats;
 #[cfg(not(loom))]
 pub mod store;
+mod strays;
 #[cfg(not(loom))]
 pub mod tell;
 #[cfg(not(loom))]

@@ -41,7 +41,7 @@ const INTERVAL: u32 = 512;
 const PART: u32 = 64;
 /// A mean is of so many calls at least, once there were as many.
 const FEWEST: u32 = 16;
-/// So many calls of a class are noted whenever a single chunk comes, as each class's first chunks do.
+/// So many calls of a class are noted in any case, if its chunks come from an arena.
 const FIRST: u32 = 4;
 
 /// One class.
@@ -59,14 +59,6 @@ static SEEN: [Class; ALL] =
 
 fn class(size: usize) -> usize {
     if size <= CACHED_MAX { class_of(size) } else { CLASSES }
-}
-
-/// So many chunks of a class come from their arenas.
-#[inline]
-pub fn came(class: usize, chunks: usize) {
-    if let Some(seen) = SEEN.get(class) {
-        seen.chunks.fetch_add(chunks as i32, Relaxed);
-    }
 }
 
 /// So many chunks of a class go to their arenas.
@@ -90,11 +82,17 @@ pub fn held() -> impl Iterator<Item = (usize, i32)> {
 
 /// A chunk comes from its arena for a request.
 pub fn one_came(chunk: Chunk, request: usize, thread: Option<&mut Thread>) {
-    let Some(seen) = SEEN.get(class(chunk.size())) else { return };
-    seen.chunks.fetch_add(1, Relaxed);
+    came(class(chunk.size()), chunk, request, 1, thread);
+}
+
+/// A chunk comes from its arena for a request, and more of its class with it: so many in all.
+#[inline]
+pub fn came(class: usize, chunk: Chunk, request: usize, chunks: usize, thread: Option<&mut Thread>) {
+    let Some(seen) = SEEN.get(class) else { return };
+    seen.chunks.fetch_add(chunks as i32, Relaxed);
     match thread {
-        _ if seen.calls.load(Relaxed) < FIRST => note(chunk.size(), request, 1),
-        Some(thread) => thread.asker.see(chunk, request, 1),
+        _ if seen.calls.load(Relaxed) < FIRST => note(chunk.size(), request, chunks as u32),
+        Some(thread) => thread.asker.see(chunk, request, chunks),
         None => {}
     }
 }
@@ -149,7 +147,7 @@ impl Asker {
         let interval = (self.passed / PART).min(INTERVAL);
         // Numerical Recipes' quick generator, whose upper bits are the better ones.
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        self.due = (u64::from(self.random) * u64::from(2 * interval + 1) >> u32::BITS) as i32;
+        self.due = ((u64::from(self.random) * u64::from(2 * interval + 1)) >> u32::BITS) as i32;
         interval
     }
 

@@ -195,8 +195,8 @@ pub fn told(target: &Target, ledger: &Ledger, stacks: Option<&Stacks>) -> String
     if ledger.swap > 0 {
         let _ = writeln!(text, "  {} more are swapped out", size(ledger.swap));
     }
-    for line in requests(ledger) {
-        let _ = writeln!(text, "\n{line}");
+    for (index, line) in requests(ledger).iter().enumerate() {
+        let _ = writeln!(text, "{}{line}", if index == 0 { "\n" } else { "" });
     }
     arenas(&mut text, ledger);
     fragmentation(&mut text, ledger);
@@ -241,12 +241,11 @@ pub fn requests(ledger: &Ledger) -> Vec<String> {
             grouped(unseen.rounding)
         ));
     }
-    let own = [(mapped, "mapped chunks"), (samples, "samples")].map(|(part, name)| {
-        (part.chunks > 0).then(|| format!("{} bytes were asked for in {name}", grouped(part.requested)))
-    });
+    let own = [(mapped, "mapped chunks"), (samples, "samples")]
+        .map(|(part, name)| (part.chunks > 0).then(|| format!("{} bytes in {name}", grouped(part.requested))));
     let own: Vec<String> = own.into_iter().flatten().collect();
     if !own.is_empty() {
-        told.push(format!("{}, exactly", own.join(" and ")));
+        told.push(format!("asked for, exactly: {}", own.join(", ")));
     }
     told
 }
