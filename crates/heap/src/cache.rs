@@ -216,23 +216,22 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
         let bin = bin_of(head, size);
         let slot = (*bin).top.sub(1);
         let user = *slot;
-        // The header that the next call for this size will prove. (Of the last chunk, it's the magazine's count: harmless.)
-        arch::prefetch((*slot.sub(1)).wrapping_sub(8));
         let chunk = Chunk::from_user(user);
         if !CHECKED {
             if user == SENTINEL as usize {
                 return core::ptr::null_mut();
             }
             (*bin).top = slot;
-            chunk.set_cookie(chunk.cookie() ^ State::Cached as u32);
+            chunk.set_cookie(chunk.cookie().wrapping_sub(State::Cached as u32));
             return user as *mut u8;
         }
         let live = cookie_by((*head).secret, user, size);
-        if chunk.cookie() != live ^ State::Cached as u32 {
+        if chunk.own_cookie() != live.wrapping_add(State::Cached as u32) {
             return core::ptr::null_mut();
         }
-        (*bin).top = slot;
         chunk.set_cookie(live);
+        // Read again, behind a store that may have been to the same place: so the compiler counts down in one instruction.
+        (*bin).top = (*bin).top.sub(1);
         clear(user);
         user as *mut u8
     }
@@ -257,13 +256,14 @@ pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
         let chunk = Chunk::from_user(user);
         let size = chunk.size();
         let cached = State::Cached as u32;
-        let live = if CHECKED { cookie_by((*head).secret, user, size) } else { chunk.cookie() ^ cached };
+        let live = if CHECKED { cookie_by((*head).secret, user, size) } else { chunk.cookie().wrapping_sub(cached) };
         // The sentinel's size is 0.
-        if CHECKED && chunk.cookie() != live ^ cached || size < needed {
+        if CHECKED && chunk.own_cookie() != live.wrapping_add(cached) || size < needed {
             return core::ptr::null_mut();
         }
-        (*bin).top = slot;
         chunk.set_cookie(live);
+        // Read again, behind a store that may have been to the same place: so the compiler counts down in one instruction.
+        (*bin).top = (*bin).top.sub(1);
         clear(user);
         user as *mut u8
     }
@@ -303,7 +303,7 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         let size = chunk.size();
         let live = if CHECKED { cookie_by((*head).secret, away, size) } else { chunk.cookie() };
         let key = (*head).key;
-        if CHECKED && (chunk.cookie() != live || PARKED > 0 && *(away as *const usize) != key) {
+        if CHECKED && (chunk.own_cookie() != live || PARKED > 0 && *(away as *const usize) != key) {
             return false;
         }
         let bin = if size <= SMALL_MAX {
@@ -324,9 +324,10 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         if (*head).until_look == 0 {
             return false;
         }
-        chunk.set_cookie(live ^ State::Cached as u32);
+        chunk.set_cookie(live.wrapping_add(State::Cached as u32));
         *top = away;
-        (*bin).top = top.add(1);
+        // Read again, as in `take_from`.
+        (*bin).top = (*bin).top.add(1);
         if PARKED > 0 {
             if CHECKED {
                 *user.cast::<usize>() = key;
@@ -365,7 +366,7 @@ pub unsafe fn push_sized_in(head: *mut Head, user: *mut u8, request: usize) -> b
         let top = (*bin).top;
         let chunk = Chunk::from_user(user as usize);
         let live = if CHECKED { cookie_by((*head).secret, user as usize, size) } else { chunk.cookie() };
-        if CHECKED && chunk.cookie() != live || top == (*bin).limit {
+        if CHECKED && chunk.own_cookie() != live || top == (*bin).limit {
             return false;
         }
         // The last one is left to `park_in`, which takes the slow path with it.
@@ -374,9 +375,9 @@ pub unsafe fn push_sized_in(head: *mut Head, user: *mut u8, request: usize) -> b
             return false;
         }
         (*head).until_look = left;
-        chunk.set_cookie(live ^ State::Cached as u32);
+        chunk.set_cookie(live.wrapping_add(State::Cached as u32));
         *top = user as usize;
-        (*bin).top = top.add(1);
+        (*bin).top = (*bin).top.add(1);
         true
     }
 }

@@ -235,7 +235,7 @@ impl Layout {
     pub fn kind(&self, chunk: u64, found: u32, half: u32) -> Option<Kind> {
         let size = u64::from(half & !heapglass_event::root::FLAGS);
         let user = chunk.wrapping_add(self.header);
-        let code = u64::from(found ^ cookie(self.secret, user, size));
+        let code = u64::from(found.wrapping_sub(cookie(self.secret, user, size)));
         if code == self.codes[0] {
             return Some(Kind::Live);
         }
