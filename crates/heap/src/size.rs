@@ -27,7 +27,7 @@ pub const CACHED_MAX: usize = if cfg!(feature = "small-world") { 4096 } else { 6
 pub const FAST_MAX: usize = 128;
 
 /// Steps to a doubling above `SMALL_MAX`.
-const STEPS: usize = 8;
+pub const STEPS: usize = 8;
 const SMALL_CLASSES: usize = SMALL_MAX / ALIGN + 1;
 /// Number of classes; class 0 and 1 stay empty, so that the class of a small chunk is its size over 16.
 pub const CLASSES: usize = SMALL_CLASSES + STEPS * 6 + 1;

@@ -22,6 +22,7 @@ use crate::policy::POLICY;
 use crate::probe::{self, Call};
 use crate::profile;
 use crate::refill::SPARES;
+use crate::requests::Asker;
 use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
@@ -59,6 +60,8 @@ pub struct Thread {
     pub foreign: [u8; CLASSES],
     /// Looks at the clock so far, and the classes that changed their magazines since they were last searched for strays.
     pub looks: u32,
+    /// Which of its calls are noted for what they ask for.
+    pub asker: Asker,
     pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
@@ -199,7 +202,7 @@ fn attach() -> Option<&'static mut Thread> {
     let secret = SECRET.load(Relaxed);
     let index = RECORDS.fetch_add(1, Relaxed);
     let key = key_of(index);
-    let mut sampler = None;
+    let (mut sampler, mut asker) = (None, Asker::NEW);
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
         // SAFETY: unused records are whole and nobody's; fresh memory is ours alone. What is new is listed as nobody's, which
@@ -208,6 +211,7 @@ fn attach() -> Option<&'static mut Thread> {
             if !unused.is_null() {
                 // Threads of few allocations each have their samples too, if one goes on where the last stopped.
                 sampler = Some((*unused).sampler);
+                asker = (*unused).asker;
                 UNUSED.store((*unused).next, Relaxed);
                 return unused;
             }
@@ -236,6 +240,7 @@ fn attach() -> Option<&'static mut Thread> {
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
             looks: 0,
+            asker,
             stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,

@@ -60,6 +60,8 @@ pub struct Thread {
 pub struct Mapped {
     pub user: u64,
     pub mapping: Range,
+    /// What it was asked for, while it is in use; with a canary's room, where there are canaries.
+    pub request: u64,
     pub state: MappedState,
 }
 
@@ -288,9 +290,16 @@ fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
             let length = field(at!(layout, mapped.length));
             if entry == at!(layout, mapped.entry_live) {
                 let state = if is_whole(memory, layout, user) { MappedState::Live } else { MappedState::Damaged };
-                mapped.push(Mapped { user, mapping: addresses.take(base, length), state });
+                // Of a damaged one, no more than there is of it.
+                let request = field(at!(layout, mapped.request)).min(length);
+                mapped.push(Mapped { user, mapping: addresses.take(base, length), request, state });
             } else if entry == at!(layout, mapped.entry_kept) {
-                mapped.push(Mapped { user, mapping: addresses.take(base, length), state: MappedState::Kept });
+                mapped.push(Mapped {
+                    user,
+                    mapping: addresses.take(base, length),
+                    request: 0,
+                    state: MappedState::Kept,
+                });
             }
         }
     }
@@ -301,7 +310,7 @@ fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
         let length = u64_in(kept, at!(layout, mapped.warm_length) as usize);
         if length != 0 {
             let user = base + at!(layout, chunk.header);
-            mapped.push(Mapped { user, mapping: addresses.take(base, length), state: MappedState::Kept });
+            mapped.push(Mapped { user, mapping: addresses.take(base, length), request: 0, state: MappedState::Kept });
         }
     }
     mapped.sort_by_key(|chunk| chunk.mapping.start);
