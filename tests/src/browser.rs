@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub struct Browser {
     child: Child,
@@ -64,6 +64,17 @@ impl Browser {
 
     #[track_caller]
     pub fn call(&mut self, method: &str, params: Value) -> Value {
+        self.asked(method, params, true).unwrap()
+    }
+
+    /// As `call`; `None` where the browser refuses.
+    #[track_caller]
+    pub fn try_call(&mut self, method: &str, params: Value) -> Option<Value> {
+        self.asked(method, params, false)
+    }
+
+    #[track_caller]
+    fn asked(&mut self, method: &str, params: Value, must: bool) -> Option<Value> {
         self.next += 1;
         let mut message = json!({ "id": self.next, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -78,8 +89,8 @@ impl Browser {
             assert_eq!(bytes.pop(), Some(0), "the browser ended, or was ended for it hung, during {method} {params}");
             let answer: Value = serde_json::from_slice(&bytes).unwrap();
             if answer["id"] == json!(self.next) {
-                assert!(answer["error"].is_null(), "{method} {params}: {}", answer["error"]);
-                return answer["result"].clone();
+                assert!(!must || answer["error"].is_null(), "{method} {params}: {}", answer["error"]);
+                return answer["error"].is_null().then(|| answer["result"].clone());
             }
             if ["Runtime.exceptionThrown", "Log.entryAdded"].contains(&answer["method"].as_str().unwrap_or("")) {
                 self.complaints.push(answer["params"].to_string());
@@ -98,6 +109,21 @@ impl Browser {
         let answer = self.call("Runtime.evaluate", ask);
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {}", answer["exceptionDetails"]);
         answer["result"]["value"].clone()
+    }
+
+    /// Waits until an expression holds on whatever page there is then: one that is waited for on a page that is left is never answered.
+    #[track_caller]
+    pub fn wait_for_page(&mut self, expression: &str) {
+        let until = Instant::now() + Duration::from_secs(60);
+        let ask = json!({ "expression": expression, "returnByValue": true });
+        loop {
+            let answer = self.try_call("Runtime.evaluate", ask.clone());
+            if answer.is_some_and(|answer| answer["result"]["value"] == json!(true)) {
+                return;
+            }
+            assert!(Instant::now() < until, "{expression} never came true");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until an expression holds; fails after a minute.

@@ -6,11 +6,13 @@ use crate::held::Held;
 use crate::run;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 
 pub struct Watch {
     pub child: Child,
     pub address: String,
+    /// What it says later has a place to go.
+    _said: BufReader<ChildStderr>,
 }
 
 impl Watch {
@@ -24,9 +26,10 @@ impl Watch {
         command.args([name, "-n"]).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
         let address = line.trim_end().strip_prefix("heapglass: the page is ").unwrap_or_else(|| panic!("{line}"));
-        Watch { child, address: address.to_owned() }
+        Watch { child, address: address.to_owned(), _said: said }
     }
 
     pub fn of(held: &Held) -> Watch {

@@ -209,7 +209,7 @@ fn a_core_file_is_drawn_as_the_process_was() {
         let text = drawn(core, &[]);
         assert!(text.starts_with(core) && text.contains("resident"), "{text}");
         let ledger = run(heapglass().args(["ledger", core])).ok().out;
-        assert!(ledger.contains("in use, with rounding") && ledger.contains("in the file"), "{ledger}");
+        assert!(ledger.contains("requested, about") && ledger.contains("in the file"), "{ledger}");
     }
 }
 

@@ -94,6 +94,63 @@ fn two_recordings_differ_by_their_sums() {
     assert_eq!(sum, of("after") - of("before"));
 }
 
+/// Who keeps how many chunks in `stacks.c`, and the bytes of each.
+const KEPT: [(&str, i64); 2] = [("first", 3), ("second", 7)];
+const CHUNK: i64 = 1008;
+
+#[test]
+fn where_callers_are_known_moments_differ_by_stack() {
+    let dir = Dir::new("moments");
+    let program = compile("tests/trace/stacks.c", Door::Preload, &["-g"]).to_str().unwrap().to_owned();
+    let recorded = |name: &str, words: &[&str], keep: &str| {
+        let file = dir.path().join(name);
+        let mut record = heapglass();
+        record.arg("record").args(words).arg("-o").arg(&file).args(["--", &program, keep]);
+        run(record.env("HEAPGLASS", "guard:0")).ok();
+        file.to_str().unwrap().to_owned()
+    };
+    let (file, more) = (recorded("a", &["-k"], "7"), recorded("b", &["-k"], "9"));
+    let start = format!("{file}@start");
+    let one = told(&[&start, &file]);
+    let rows = one["stacks"].as_array().unwrap();
+    let row_of = |rows: &[Value], function: &str| {
+        let is_it = |row: &&Value| {
+            row["stack"].as_array().unwrap().iter().any(|name| name.as_str().unwrap().starts_with(function))
+        };
+        let of: Vec<&Value> = rows.iter().filter(is_it).collect();
+        assert!(of.len() <= 1, "{rows:#?}");
+        of.first().map(|row| (row["more_bytes"].as_i64().unwrap(), row["more_chunks"].as_i64().unwrap()))
+    };
+    // The same size from the same function, by two callers; and one place whose chunks all went again.
+    for (caller, count) in KEPT {
+        assert_eq!(row_of(rows, &format!("{caller} at ")), Some((CHUNK * count, count)), "{one:#}");
+    }
+    assert_eq!(row_of(rows, "gone at "), None, "{one:#}");
+    let stack: Vec<&str> = rows[0]["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(
+        stack[0].starts_with("table at ") && stack[0].contains("stacks.c:") && stack[1].starts_with("second at "),
+        "{stack:?}"
+    );
+    let all: i64 = rows.iter().map(|row| row["more_bytes"].as_i64().unwrap()).sum();
+    assert_eq!(all, one["come"]["bytes"].as_i64().unwrap() - one["gone"]["bytes"].as_i64().unwrap(), "{one:#}");
+
+    // Of two recordings, what both have cancels out, wherever the program lay.
+    let two = told(&[&file, &more]);
+    let rows = two["stacks"].as_array().unwrap();
+    assert_eq!((rows.len(), row_of(rows, "second at ")), (1, Some((CHUNK * 2, 2))), "{two:#}");
+    let screen = diff(&[&file, &more]).ok().out;
+    let table = screen.lines().find(|line| line.contains("%            2  table stacks.c:")).unwrap_or_default();
+    assert!(table.trim_start().starts_with("2.0 KiB"), "{screen}");
+    assert!(screen.contains("  second stacks.c:") && !screen.contains("  first stacks.c:"), "{screen}");
+    assert!(diff(&[&file, &file]).ok().out.ends_with("\nno chunk is in use at one of them only\n"));
+
+    // One that doesn't know is compared as before.
+    let without = recorded("c", &[], "7");
+    assert!(
+        told(&[&without, &more])["stacks"].is_null() && !diff(&[&without, &more]).ok().out.contains("function, by")
+    );
+}
+
 #[test]
 fn marks_are_set_while_a_recording_is_made_and_afterwards() {
     let dir = Dir::new("moments");
@@ -127,10 +184,15 @@ fn marks_are_set_while_a_recording_is_made_and_afterwards() {
     mark(&["top", "--at", "peak"]).ok();
     let told = told(&[&at(&file, "peak"), "@top"]);
     assert_eq!(told["before"]["calls"], told["after"]["calls"]);
+    // One beyond all times is the end.
+    mark(&["beyond", "--at", "1e30s"]).ok();
+    let beyond = run(heapglass().args(["diff", &at(&file, "end"), "@beyond", "--json"])).ok().out;
+    let beyond: Value = serde_json::from_str(&beyond).unwrap();
+    assert_eq!(beyond["before"]["calls"], beyond["after"]["calls"]);
     for (words, said) in [
         (&["late"][..], "the recording has ended; --at says which moment of it"),
         (&["top", "--at", "3"], "has a mark top already"),
-        (&["x", "--at", "nowhere"], "has no mark nowhere; it has before, after, top"),
+        (&["x", "--at", "nowhere"], "has no mark nowhere; it has before, after, top, beyond"),
         (&["7"], "a name begins with a letter"),
     ] {
         let ran = mark(words);

@@ -1,11 +1,7 @@
 //! Each form that `heapglass export` writes, opened by its own reader: pprof, heaptrack_print, speedscope and DHAT's page in a browser,
 //! Perfetto's schema, Python's csv. What a reader says is compared with what the program did.
 
-#[allow(dead_code, reason = "the tests of the page use more of it")]
-#[path = "watch/browser.rs"]
-mod browser;
-
-use browser::Browser;
+use heapglass_tests::browser::Browser;
 use heapglass_tests::cli::{Dir, heapglass};
 use heapglass_tests::{Door, compile, have, root, run};
 use serde_json::{Value, json};

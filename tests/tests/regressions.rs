@@ -95,6 +95,20 @@ fn a_chunk_whose_free_waited_at_another_thread_passed_for_one_in_use() {
 }
 
 #[test]
+fn a_flipped_bit_made_a_free_chunk_another_sort_of_its_list() {
+    for bit in 0..64 {
+        let what = "corrupted heap: the links of the free chunk at @ (in a bin) were overwritten";
+        stopped("free_words.c", &["role", &bit.to_string()], &[CLASSIC], what);
+    }
+}
+
+#[test]
+fn giving_pages_back_never_ended_at_a_chunk_that_said_it_had_none() {
+    let what = "corrupted heap: the links of the free chunk at @ (in a bin) were overwritten";
+    stopped("free_words.c", &["pages"], &[CLASSIC], what);
+}
+
+#[test]
 fn a_threads_cache_began_with_another_threads_lines() {
     holds("passive_sharing.c", &[], &[]);
 }

@@ -56,7 +56,8 @@ fn what_pins_memory_is_in_a_table_and_a_click_shows_it_on_the_map() {
     let count = pin["chunks"].as_u64().unwrap();
     assert!(count > 2000 && said.starts_with("208 bytes: ") && said.contains(" chunks on the map"), "{said}");
     // Each is a chunk in use of that size.
-    let places = browser.value("fetch('pins?size=208&cached=false').then(told => told.json()).then(told => told.places)");
+    let places =
+        browser.value("fetch('pins?size=208&cached=false').then(told => told.json()).then(told => told.places)");
     let places = places.as_array().unwrap();
     assert_eq!(places.len() as u64, count.min(4096));
     let map = told(&["map", &pid, "--json", "--chunks"]);
@@ -69,10 +70,7 @@ fn what_pins_memory_is_in_a_table_and_a_click_shows_it_on_the_map() {
         .collect();
     assert!(places.iter().all(|at| kept.contains(&at.as_u64().unwrap())), "{places:?}");
     // The row is the one that is shown, and it is the cursor's place on the map.
-    assert_eq!(
-        browser.value("document.querySelector('#pin-rows tr[aria-current=true]').dataset.size"),
-        json!("208")
-    );
+    assert_eq!(browser.value("document.querySelector('#pin-rows tr[aria-current=true]').dataset.size"), json!("208"));
     browser.value("document.querySelector('#map').focus()");
     browser.key("Enter");
     browser.wait_for("document.querySelector('#chunk dd') !== null");
@@ -115,7 +113,7 @@ fn a_point_that_several_states_share_shows_each_by_its_share() {
         }
     }
     assert!(mixed >= 3, "{shares}");
-    // The pointer is told of what is there, in parts that come to all of it.
+    // The pointer is told of what is there, in parts that come to all of it. Few points have several: they are looked for.
     let (x, y) = {
         let place = browser.value(
             "(() => { const box = document.querySelector('#map').getBoundingClientRect(); return [box.x, box.y]; })()",
@@ -123,8 +121,8 @@ fn a_point_that_several_states_share_shows_each_by_its_share() {
         (place[0].as_f64().unwrap(), place[1].as_f64().unwrap())
     };
     let mut shared = 0;
-    for step in 0..60u32 {
-        browser.mouse("mouseMoved", (x + 130.0 + f64::from(step * 7), y + 60.0 + f64::from(step % 6) * 20.0));
+    for step in 0..40 * 40u32 {
+        browser.mouse("mouseMoved", (x + 150.0 + f64::from(step % 40), y + 24.0 + f64::from(step / 40)));
         let tip = browser.text("#tip");
         let Some((_, told)) = tip.split_once("\nof its point's ") else { continue };
         let parts: Vec<f64> = told
@@ -134,8 +132,11 @@ fn a_point_that_several_states_share_shows_each_by_its_share() {
         assert!((parts.iter().sum::<f64>() - 100.0).abs() < 0.3 && parts.len() > 1, "{tip}");
         assert!(parts.is_sorted_by(|a, b| a >= b), "{tip}");
         shared += 1;
+        if shared == 5 {
+            break;
+        }
     }
-    assert!(shared > 0);
+    assert!(shared > 0, "{}", browser.text("#tip"));
     assert_eq!(browser.complaints, Vec::<String>::new());
     browser.screenshot("shares.png");
 }
@@ -145,14 +146,17 @@ fn rewound(browser: &mut Browser, file: &str) {
     browser.wait_for("document.querySelector('#go-back').hidden === false && +document.body.dataset.calls > 1000");
     browser.value("document.querySelector('#mark').click()");
     browser.wait_for("document.querySelector('#said').innerText.startsWith('mark 1')");
-    // What is told is in the file within a second; until a mark is behind something that is, it has no call.
+    // What is told is in the file within a second; until a mark is behind something that is, it has no call, and what is heard of here
+    // comes later still. So one looks again.
     let heard = number(browser.value("document.body.dataset.calls").as_str().unwrap());
     let began = Instant::now();
-    while told(&["stats", file, "--json"])["calls"].as_u64().unwrap() <= heard + 1000 {
+    while !told(&["stats", file, "--json"])["calls"].as_u64().is_some_and(|calls| calls > 2 * heard + 1_000_000) {
         assert!(began.elapsed() < Duration::from_secs(60), "{heard} calls and no more");
+        std::thread::sleep(Duration::from_millis(100));
     }
     browser.value("document.querySelector('#go-back').click()");
-    browser.wait_for("location.pathname.endsWith('/rewind/') && document.querySelectorAll('#ledger-rows tr').length > 0");
+    browser.wait_for_page("location.pathname.endsWith('/rewind/')");
+    browser.wait_for("document.querySelectorAll('#ledger-rows tr').length > 0");
     browser.wait_for("document.body.dataset.phase === 'recorded'");
     let calls = number(browser.value("document.body.dataset.calls").as_str().unwrap());
     assert!(calls > heard, "{calls}");
@@ -164,7 +168,8 @@ fn rewound(browser: &mut Browser, file: &str) {
     browser.wait_for(&format!("heapglass.heap.head.calls === {}", at - 1));
     browser.screenshot("rewind.png");
     browser.value("document.querySelector('#go-now').click()");
-    browser.wait_for("!location.pathname.endsWith('/rewind/') && document.body.dataset.phase === 'runs'");
+    browser.wait_for_page("!location.pathname.endsWith('/rewind/')");
+    browser.wait_for("document.body.dataset.phase === 'runs'");
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
@@ -185,7 +190,10 @@ fn a_running_process_is_recorded_while_it_is_watched_and_can_be_gone_back_in() {
     let killed = Command::new("kill").args(["-INT", &watch.child.id().to_string()]).status().unwrap();
     assert!(killed.success() && watch.child.wait().unwrap().success());
     let stats = run(heapglass().args(["stats", file])).ok();
-    assert!(stats.out.contains("still running") && stats.out.contains("mark mark-1") && stats.err.is_empty(), "{stats:#?}");
+    assert!(
+        stats.out.contains("still running") && stats.out.contains("mark mark-1") && stats.err.is_empty(),
+        "{stats:#?}"
+    );
     assert!(!fs::exists(format!("{file}.marks")).unwrap());
     // It says what it can't know, and who called.
     let view = Watch::start_as("view", &[file]);
@@ -244,9 +252,9 @@ fn marks_of_a_recording_stand_on_the_axis_of_time_and_lead_to_their_moments() {
     browser.wait_for("document.querySelectorAll('#marks button').length === 2");
     assert_eq!(browser.text("#marks"), "Marks: early late");
     // The very calls that the other commands mean by the names.
-    for (index, name) in ["early", "late"].into_iter().enumerate() {
-        let meant = told(&["ledger", &format!("{file}@{name}"), "--json"])["at"].as_u64();
-        let meant = meant.unwrap_or_else(|| panic!("{name}"));
+    let diff = run(heapglass().args(["diff", &format!("{file}@early"), &format!("{file}@late")])).ok().out;
+    assert!(diff.contains("after call 10,000, ") && diff.contains("after call 30,000, "), "{diff}");
+    for (index, meant) in [10_000, 30_000].into_iter().enumerate() {
         browser.value(&format!("document.querySelectorAll('#marks button')[{index}].click()"));
         browser.wait_for(&format!("heapglass.heap.head.calls === {meant}"));
     }
@@ -270,13 +278,15 @@ fn a_core_of_a_program_that_was_stopped_is_viewed() {
         return;
     }
     let dir = Dir::new("stopped");
-    let source = b"#include <stdlib.h>\nint main(void) { char *kept[50]; for (int i = 0; i < 50; i++) kept[i] = malloc(40);\n\
+    let source =
+        b"#include <stdlib.h>\nint main(void) { char *kept[50]; for (int i = 0; i < 50; i++) kept[i] = malloc(40);\n\
         char *volatile twice = kept[7]; free(twice); free(twice); free(kept[8]); malloc(9); return 0; }\n";
     let (source, program) = (dir.file("twice.c", source, 0o644), dir.path().join("twice"));
     run(Command::new("gcc").args(["-w", "-g", "-O0", "-fno-builtin", "-o"]).arg(&program).arg(source)).ok();
     let core = dir.path().join("core");
     let mut gdb = Command::new("gdb");
-    gdb.args(["-nx", "-batch", "-ex"]).arg(format!("set environment LD_PRELOAD {}", heapglass_tests::built("libheapglass.so").display()));
+    gdb.args(["-nx", "-batch", "-ex"])
+        .arg(format!("set environment LD_PRELOAD {}", heapglass_tests::built("libheapglass.so").display()));
     gdb.args(["-ex", "set environment HEAPGLASS park:0", "-ex", "set startup-with-shell off", "-ex", "run", "-ex"]);
     let ran = run(gdb.arg(format!("generate-core-file {}", core.display())).arg(&program));
     assert!(core.exists() && ran.out.contains("SIGABRT"), "{ran:#?}");
@@ -304,10 +314,14 @@ fn who_may_not_look_is_told_why() {
     let held = held("tests/tests/watch/calls.c");
     let pid = held.pid().to_string();
     let file = dir.path().join("it.hg");
-    for words in [&["watch", "-n"][..], &["watch", "-n", "--recording", file.to_str().unwrap()], &["ledger"], &["map"]] {
+    for words in [&["watch", "-n"][..], &["watch", "-n", "--recording", file.to_str().unwrap()], &["ledger"], &["map"]]
+    {
         let ran = run_as_nobody(dir.heapglass().args(words).arg(&pid));
-        assert!(ran.code == Some(125) && ran.err.contains("belongs to user 0, and you are user 65534"), "{words:?} {ran:#?}");
-        assert!(ran.err.contains("read it as root") && ran.err.lines().count() == 1, "{words:?} {ran:#?}");
+        assert!(
+            ran.code == Some(125) && ran.err.contains("belongs to user 0, and you are user 65534"),
+            "{words:?} {ran:#?}"
+        );
+        assert!(ran.err.contains("or as root") && ran.err.lines().count() == 1, "{words:?} {ran:#?}");
     }
     assert!(!file.exists());
     held.let_go();

@@ -120,8 +120,17 @@ fn metrics_are_the_ledgers_figures() {
         samples.iter().filter(|(name, _)| is_it(name)).map(|(_, value)| value).sum()
     };
     let line = |key: &str, of: &str| ledger["lines"][key][of].as_u64().unwrap() as f64;
-    assert_eq!(classes("chunks", "in_use"), line("in_use", "chunks"));
-    assert_eq!(classes("bytes", "in_use"), line("in_use", "bytes") + 8.0 * line("in_use", "chunks"));
+    let in_use = |of: &str| ["requested", "rounding", "in_use"].iter().map(|key| line(key, of)).sum::<f64>();
+    assert_eq!(classes("chunks", "in_use"), in_use("chunks"));
+    assert_eq!(classes("bytes", "in_use"), in_use("bytes") + 8.0 * in_use("chunks"));
+    let requests = |name: &str, known: &str| {
+        let is_it = |sample: &str| sample.starts_with(name) && sample.contains(&format!("known=\"{known}\""));
+        samples.iter().find(|(sample, _)| is_it(sample)).map(|(_, value)| *value).unwrap()
+    };
+    assert_eq!(requests("heapglass_request_chunks", "estimated"), line("requested", "chunks"), "{text}");
+    assert_eq!(requests("heapglass_request_rounding_bytes", "estimated"), line("rounding", "bytes"), "{text}");
+    assert_eq!(requests("heapglass_request_chunks", "exact") + requests("heapglass_request_chunks", "unseen"), 0.0);
+    assert_eq!(of("heapglass_request_calls"), ledger["requests"]["calls"].as_u64().unwrap() as f64);
     let free = ["unsorted_bin", "small_bins", "large_bins", "top"];
     for (of, what) in [("chunks", "chunks"), ("bytes", "bytes")] {
         assert_eq!(classes(what, "free"), free.iter().map(|key| line(key, of)).sum::<f64>(), "{what}");

@@ -5,7 +5,7 @@ use heapglass_tests::cli::{Dir, heapglass, is_root};
 use heapglass_tests::held::Held;
 use heapglass_tests::watched::{HEIGHT, WIDTH, Watch, number, shown, shown_with, told};
 use heapglass_tests::{Door, compile, have, on_heapglass, run};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::process::Command;

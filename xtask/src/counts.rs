@@ -18,14 +18,14 @@ const fn hot(about: &'static str, call: &'static str, size: usize, threaded: boo
 }
 
 pub const HOT: [Hot; 8] = [
-    hot("malloc, free, 32 bytes", "malloc", 32, false, 65.5),
-    hot("malloc, free, 32 bytes, after a second thread", "malloc", 32, true, 65.5),
-    hot("malloc, free, 1,000 bytes", "malloc", 1000, false, 65.5),
-    hot("malloc, free, 2,000 bytes", "malloc", 2000, false, 101.5),
-    hot("new, sized delete, 32 bytes", "new", 32, false, 64.0),
-    hot("new, sized delete, 32 bytes, after a second thread", "new", 32, true, 64.0),
-    hot("calloc, free, 32 bytes", "calloc", 32, false, 90.5),
-    hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 146.0),
+    hot("malloc, free, 32 bytes", "malloc", 32, false, 58.6),
+    hot("malloc, free, 32 bytes, after a second thread", "malloc", 32, true, 58.6),
+    hot("malloc, free, 1,000 bytes", "malloc", 1000, false, 58.6),
+    hot("malloc, free, 2,000 bytes", "malloc", 2000, false, 97.6),
+    hot("new, sized delete, 32 bytes", "new", 32, false, 54.1),
+    hot("new, sized delete, 32 bytes, after a second thread", "new", 32, true, 54.1),
+    hot("calloc, free, 32 bytes", "calloc", 32, false, 79.5),
+    hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 144.0),
 ];
 
 /// A count that lies so far below its ceiling is worth a word.

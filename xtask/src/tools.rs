@@ -149,7 +149,7 @@ fn missing() -> Vec<(&'static str, String)> {
 }
 
 /// On the PATH, where servers lie, and where the distribution keeps the versions of postgres.
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     dirs.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));

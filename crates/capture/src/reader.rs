@@ -57,6 +57,9 @@ pub struct Summary {
     pub kernel_bytes: i64,
 }
 
+/// More calls than any program makes, with room for what is added to a number of one.
+const CALLS_MAX: u64 = 1 << 60;
+
 impl Capture {
     pub fn open(path: &Path) -> Result<Capture, Error> {
         let file = File::open(path).map_err(Error::Io)?;
@@ -103,7 +106,7 @@ impl Capture {
             if block.first != next {
                 return Err(Error::DAMAGED);
             }
-            next = block.first.checked_add(block.calls).ok_or(Error::DAMAGED)?;
+            next = block.first.checked_add(block.calls).filter(|next| *next < CALLS_MAX).ok_or(Error::DAMAGED)?;
         }
         Ok(Capture { source, blocks: calls, keyframes, about, is_closed, started, tick, nanos_per_tick })
     }

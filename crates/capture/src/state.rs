@@ -72,7 +72,7 @@ impl State {
             change.gone = self.take((thread.pid, pointer));
         }
         let pointer = call.hands_out();
-        if pointer != 0 {
+        if can_be(pointer, call.bytes) {
             let request = call.requested().unwrap_or(0);
             let live = Live { request, bytes: call.bytes, born: self.calls, thread };
             self.put((thread.pid, pointer), live);
@@ -95,7 +95,7 @@ impl State {
         let gone = self.live.remove(&place).or_else(|| self.take_from_base(place));
         match &gone {
             Some(live) => self.count_out(live),
-            None => self.strangers += 1,
+            None => self.strangers = self.strangers.saturating_add(1),
         }
         gone
     }
@@ -104,7 +104,8 @@ impl State {
         self.count_in(&live);
         if let Some(before) = self.live.insert(place, live).or_else(|| self.take_from_base(place)) {
             self.count_out(&before);
-            *self.owed.entry(place).or_default() += 1;
+            let owed = self.owed.entry(place).or_default();
+            *owed = owed.saturating_add(1);
         }
     }
 
@@ -250,6 +251,9 @@ impl State {
             last.live.bytes = last.live.bytes.wrapping_add(bytes.signed()?.cast_unsigned());
             last.live.request = last.live.bytes.wrapping_sub(slack.signed()?.cast_unsigned());
             last.live.born = last.live.born.wrapping_add(born.signed()?.cast_unsigned());
+            if !can_be(last.pointer, last.live.bytes) {
+                return Err(Error::DAMAGED);
+            }
             if state.base.last().is_some_and(|before| (before.pid, before.pointer) >= (last.pid, last.pointer)) {
                 return Err(Error::DAMAGED);
             }
@@ -269,6 +273,14 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// Addresses of programs stay below this.
+const ADDRESS_MAX: u64 = 1 << 56;
+
+/// Is this a chunk that a heap can hand out? A record that was damaged may tell of any; with these, whoever reads a state may do sums.
+fn can_be(pointer: u64, bytes: u64) -> bool {
+    (16..ADDRESS_MAX).contains(&pointer) && bytes < ADDRESS_MAX
 }
 
 /// Bytes that a system call brought.
@@ -322,6 +334,18 @@ mod tests {
         state.apply(ONE, &call(Function::Free, [0x1010, 0], 0));
         assert_eq!((state.chunks(), state.bytes, state.strangers), (1, 48, 0));
         assert_eq!(state.get(7, 0x1010).unwrap().request, 33);
+    }
+
+    #[test]
+    fn what_no_heap_can_hand_out_is_no_chunk() {
+        let mut state = State::default();
+        for pointer in [1, 15, 1 << 56, u64::MAX] {
+            assert!(state.apply(ONE, &call(Function::Malloc, [32, 0], pointer)).come.is_none());
+        }
+        state.apply(ONE, &Call { bytes: u64::MAX, ..call(Function::Malloc, [32, 0], 0x1010) });
+        assert_eq!((state.chunks(), state.bytes, state.calls), (0, 0, 5));
+        state.put((7, 8), Live { bytes: 48, ..Live::default() });
+        assert!(State::unpack(&state.pack()).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use addr2line::Loader;
 use heapglass_inspect::maps::Mapping;
+use heapglass_profile::model::Line;
 use heapglass_report::calls::Call;
 use heapglass_report::text::Text;
 use heapglass_stacks::symbols;
@@ -17,7 +18,16 @@ pub struct Callers {
     /// Opened once each, or not to be opened.
     files: Vec<(PathBuf, Option<Loader>)>,
     /// What was found for each address that came up before.
-    names: HashMap<(u32, u64), Vec<String>>,
+    names: HashMap<(u32, u64), Named>,
+}
+
+/// What is known of a return address.
+#[derive(Default)]
+struct Named {
+    /// As they are told, the last of them with the file and the place in it.
+    told: Vec<String>,
+    /// The same functions, apart from where their code happened to lie.
+    lines: Vec<Line>,
 }
 
 struct Module {
@@ -65,6 +75,17 @@ impl Callers {
 
     /// The functions at return addresses.
     pub fn at(&mut self, pid: u32, addresses: &[u64]) -> Vec<&[String]> {
+        self.look_up(pid, addresses);
+        addresses.iter().filter_map(|&address| self.names.get(&(pid, address)).map(|named| &*named.told)).collect()
+    }
+
+    /// As `at`, for who compares them with those of other runs.
+    pub fn lines_at(&mut self, pid: u32, addresses: &[u64]) -> Vec<&[Line]> {
+        self.look_up(pid, addresses);
+        addresses.iter().filter_map(|&address| self.names.get(&(pid, address)).map(|named| &*named.lines)).collect()
+    }
+
+    fn look_up(&mut self, pid: u32, addresses: &[u64]) {
         for &address in addresses {
             let Callers { modules, files, names } = self;
             names.entry((pid, address)).or_insert_with(|| {
@@ -72,11 +93,13 @@ impl Callers {
                 let module = modules.iter().find(|module| (module.start..module.end).contains(&address));
                 match module.and_then(|module| Some((module, files.get(module.file)?))) {
                     Some((module, file)) => named(module, file, address),
-                    None => vec![format!("{address:#x}")],
+                    None => {
+                        let function = format!("{address:#x}");
+                        Named { told: vec![function.clone()], lines: vec![Line { function, ..Line::default() }] }
+                    }
                 }
             });
         }
-        addresses.iter().filter_map(|&address| self.names.get(&(pid, address)).map(Vec::as_slice)).collect()
     }
 
     /// Writes a call's callers, a line for each.
@@ -108,34 +131,38 @@ fn has_its_place(path: &str) -> bool {
 }
 
 /// The functions at a return address, inlined ones too, the innermost first.
-fn named(module: &Module, (path, file): &(PathBuf, Option<Loader>), address: u64) -> Vec<String> {
+fn named(module: &Module, (path, file): &(PathBuf, Option<Loader>), address: u64) -> Named {
     // The call is the instruction before.
     let place = address.wrapping_sub(module.base).wrapping_sub(1);
     let whole = format!("{}+{:#x}", path.display(), place.wrapping_add(1));
-    let mut names = file.as_ref().map_or_else(Vec::new, |file| lines(file, place));
-    match names.last_mut() {
+    let mut lines = file.as_ref().map_or_else(Vec::new, |file| lines(file, place));
+    let mut told: Vec<String> = lines.iter().map(one).collect();
+    match told.last_mut() {
         Some(last) => *last += &format!("  [{whole}]"),
-        None => names.push(whole),
+        None => {
+            lines.push(Line { function: whole.clone(), ..Line::default() });
+            told.push(whole);
+        }
     }
-    names
+    Named { told, lines }
 }
 
-fn lines(file: &Loader, place: u64) -> Vec<String> {
+fn one(Line { function, file, line }: &Line) -> String {
+    if file.is_empty() { function.clone() } else { format!("{function} at {file}:{line}") }
+}
+
+fn lines(file: &Loader, place: u64) -> Vec<Line> {
     let mut found = Vec::new();
     if let Ok(mut frames) = file.find_frames(place) {
         while let Ok(Some(frame)) = frames.next() {
             let name = frame.function.as_ref().and_then(|name| Some(name.demangle().ok()?.into_owned()));
-            let line = frame.location.and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));
-            match (name, line) {
-                (Some(name), Some(line)) => found.push(format!("{name} at {line}")),
-                (Some(name), None) => found.push(name),
-                _ => {}
-            }
+            let (file, line) = frame.location.and_then(|place| Some((place.file?, place.line?))).unwrap_or_default();
+            found.extend(name.map(|function| Line { function, file: file.to_owned(), line }));
         }
     }
     if found.is_empty() {
         let symbol = file.find_symbol(place).map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
-        found.extend(symbol);
+        found.extend(symbol.map(|function| Line { function, ..Line::default() }));
     }
     found
 }

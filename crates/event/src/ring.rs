@@ -187,6 +187,7 @@ unsafe impl Sync for Control {}
 
 impl Control {
     /// Has the reader died, or stopped listening?
+    #[inline]
     pub fn is_deserted(&self) -> bool {
         let at = self.reader_word.load(Relaxed) as usize;
         if at == 0 || at + 4 > CONTROL_BYTES || !at.is_multiple_of(4) {
@@ -248,6 +249,26 @@ impl Ring {
             unsafe { place.set(record) };
         }
         self.head.store(head.wrapping_add(1), Release);
+    }
+
+    /// Writes so many records, a piece of them at a time: `copy` is given where a piece begins among them, where it is to be written, and
+    /// how many are in it. There must be room.
+    ///
+    /// # Safety
+    /// The caller is the ring's writer, and `copy` writes what it is asked to.
+    #[cfg(not(loom))]
+    #[inline]
+    pub unsafe fn write_pieces(&self, count: u64, mut copy: impl FnMut(u64, *mut Record, u64)) {
+        let head = self.head.load(Relaxed);
+        let count = count.min(RECORDS);
+        let mut done = 0;
+        while done < count {
+            let at = head.wrapping_add(done) % RECORDS;
+            let piece = (count - done).min(RECORDS - at);
+            copy(done, self.records.as_ptr().cast::<Record>().cast_mut().wrapping_add(at as usize), piece);
+            done += piece;
+        }
+        self.head.store(head.wrapping_add(count), Release);
     }
 
     /// Where its writer is.
@@ -372,6 +393,27 @@ mod tests {
         fn drop(&mut self) {
             // SAFETY: allocated by `new`.
             unsafe { dealloc(self.0.cast(), Layout::new::<Ring>()) }
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_pieces_is_read_as_if_it_were_one() {
+        let fresh = Fresh::new();
+        let ring = fresh.ring();
+        assert!(ring.take(1, 2));
+        let mut next = 0;
+        for batch in [1, RECORDS - 3, 10, RECORDS, 0, 7] {
+            let records: Vec<Record> = (next..next + batch).map(record).collect();
+            // SAFETY: this thread is the writer, and the ring was read; the pieces are those of the batch.
+            unsafe {
+                ring.write_pieces(batch, |from, to, count| {
+                    core::ptr::copy_nonoverlapping(records.as_ptr().add(from as usize), to, count as usize);
+                });
+            }
+            let mut seen = Vec::new();
+            ring.read(usize::MAX, |record| seen.push(record.a));
+            assert_eq!(seen, (next..next + batch).collect::<Vec<_>>());
+            next += batch;
         }
     }
 

@@ -14,7 +14,7 @@ use core::sync::atomic::AtomicUsize;
 pub const ROOT_MAGIC: [usize; 2] =
     [u64::from_le_bytes(*b"HGROOT\0\0") as usize, 0x9d1b_5c3e_70a8_46f2u64.rotate_left(7) as usize];
 /// Raised whenever a word is added, or what it leads to is to be read in another way.
-pub const ROOT_VERSION: usize = 3;
+pub const ROOT_VERSION: usize = 4;
 /// A root starts at a multiple of this.
 pub const ROOT_ALIGN: usize = 64;
 
@@ -176,6 +176,7 @@ pub struct Root {
     pub records: RecordsAt,
     pub samples: SamplesAt,
     pub canary: CanaryAt,
+    pub requests: RequestsAt,
     pub policy: PolicyAt,
     /// The pointer to the page of counters, and its `VERSION`.
     pub counters: Place,
@@ -285,6 +286,8 @@ pub struct MappedAt {
     pub user: usize,
     pub base: usize,
     pub length: usize,
+    /// What a live one was asked for.
+    pub request: usize,
     pub entry: usize,
     pub entry_live: usize,
     pub entry_kept: usize,
@@ -386,6 +389,26 @@ pub struct CanaryAt {
     pub bit: usize,
     /// Two words.
     pub keys: Place,
+}
+
+/// What was asked for, by class of chunks' sizes: one for each multiple of 16 up to `exact_max`, then `steps` to each doubling up to
+/// `cached_max`, and a last one for all that is longer.
+#[repr(C)]
+pub struct RequestsAt {
+    pub all: Place,
+    pub count: usize,
+    /// Of a class's record.
+    pub bytes: usize,
+    /// 4 bytes: the mean of what its chunks have beyond their requests, in bytes, with so many bits below the point.
+    pub mean: usize,
+    pub fraction: usize,
+    /// 4 bytes, signed: its chunks in use or in threads' caches.
+    pub chunks: usize,
+    /// 4 bytes: the calls that the mean was made from.
+    pub calls: usize,
+    pub exact_max: usize,
+    pub cached_max: usize,
+    pub steps: usize,
 }
 
 /// Settings of the moment.

@@ -6,6 +6,7 @@ use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
 use crate::profile;
+use crate::requests;
 use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -79,6 +80,7 @@ fn steps(align: usize, request: usize) -> Option<(*mut u8, bool)> {
     let chunk = chunk_size(request).and_then(|size| malloc::take_aligned(size, align));
     match chunk {
         Some(chunk) => {
+            requests::one_came(chunk, request, thread::existing());
             // What secure mode hands out must be as it was left.
             if !secure::is_on() {
                 // SAFETY: allocated just now.

@@ -13,6 +13,7 @@ use crate::meta;
 use crate::policy::POLICY;
 use crate::probe::{self, Kind, Outcome};
 use crate::region;
+use crate::requests;
 use crate::root;
 use crate::size::{HEADER, MAX_CHUNK};
 use crate::store::Store;
@@ -300,6 +301,7 @@ fn create_locked() -> Option<&'static Arena> {
 /// free or the arena is the caller's own, else by the inbox, so that nobody waits for somebody else's arena.
 pub fn send_home(chunk: Chunk, size: usize, own: Option<&'static Arena>, me: Owner) {
     let Some(home) = region::owner(chunk.address()).map(get) else { return };
+    requests::one_left(size);
     let is_own = own.is_some_and(|own| core::ptr::eq(own, home));
     let guard = if is_own { home.lock(me) } else { home.try_lock(me) };
     if let Some(mut guard) = guard {
@@ -334,6 +336,8 @@ pub fn send_home(chunk: Chunk, size: usize, own: Option<&'static Arena>, me: Own
 pub unsafe fn scatter(magazine: *mut Magazine, own: Option<&'static Arena>, idle_epochs: usize, me: Owner) {
     // SAFETY: as the caller promises.
     let users = unsafe { Magazine::users(magazine) };
+    // SAFETY: as above.
+    requests::left(unsafe { (*magazine).class } as usize, users.len());
     let home_of = |user: usize| region::owner(Chunk::from_user(user).address());
     while let Some(&first) = users.iter().find(|&&user| user != 0) {
         let home = home_of(first);

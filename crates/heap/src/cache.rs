@@ -58,6 +58,8 @@ pub struct Head {
     /// Frees until the next that takes the slow path for the clock's sake: decay must come to work in programs whose traffic
     /// never leaves the caches.
     pub until_look: u32,
+    /// Longer requests, below this many bytes, may be served from the classes that hold several sizes.
+    pub medium_limit: u32,
 }
 
 /// Frees between two looks at the clock. A prime, so that a program's loop isn't met at the same place each time.
@@ -108,6 +110,8 @@ const _: () = assert!(offset_of!(Cache, bins) == offset_of!(Refusing, none));
 
 /// Requests below this take a chunk of an exact class.
 pub const SMALL_LIMIT: usize = SMALL_MAX - OVERHEAD + 1;
+/// Requests below this, and above the exact classes, may take one of those that hold several sizes.
+pub const MEDIUM_LIMIT: u32 = (CACHED_MAX - OVERHEAD - ALIGN + 1) as u32;
 
 /// A chunk of size 0 that no cookie is valid for: cookies are odd.
 #[repr(C, align(16))]
@@ -131,7 +135,8 @@ impl Bin {
 
 impl Head {
     pub const fn new(thread: *mut Thread, limit: usize, secret: u64, key: usize) -> Head {
-        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOKED }
+        let medium_limit = if limit == 0 { 0 } else { MEDIUM_LIMIT };
+        Head { parked: [SENTINEL; 2], limit, secret, key, thread, until_look: LOOKED, medium_limit }
     }
 }
 
@@ -216,23 +221,22 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
         let bin = bin_of(head, size);
         let slot = (*bin).top.sub(1);
         let user = *slot;
-        // The header that the next call for this size will prove. (Of the last chunk, it's the magazine's count: harmless.)
-        arch::prefetch((*slot.sub(1)).wrapping_sub(8));
         let chunk = Chunk::from_user(user);
         if !CHECKED {
             if user == SENTINEL as usize {
                 return core::ptr::null_mut();
             }
             (*bin).top = slot;
-            chunk.set_cookie(chunk.cookie() ^ State::Cached as u32);
+            chunk.set_cookie(chunk.cookie().wrapping_sub(State::Cached as u32));
             return user as *mut u8;
         }
         let live = cookie_by((*head).secret, user, size);
-        if chunk.cookie() != live ^ State::Cached as u32 {
+        if chunk.own_cookie() != live.wrapping_add(State::Cached as u32) {
             return core::ptr::null_mut();
         }
-        (*bin).top = slot;
         chunk.set_cookie(live);
+        // Read again, behind a store that may have been to the same place: so the compiler counts down in one instruction.
+        (*bin).top = (*bin).top.sub(1);
         clear(user);
         user as *mut u8
     }
@@ -241,15 +245,27 @@ pub unsafe fn take_from(head: *mut Head, request: usize) -> *mut u8 {
 /// malloc's second fast path, for the classes that hold several sizes; null where the slow path has to be taken.
 ///
 /// # Safety
-/// The head is the calling thread's.
+/// The head is the calling thread's, the request not below `SMALL_LIMIT`.
 #[inline]
 pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
     // SAFETY: as in `take_from`.
     unsafe {
         // A head that refuses has a limit of 0.
-        if (*head).limit != SMALL_LIMIT || request > CACHED_MAX - OVERHEAD - ALIGN {
+        if request >= (*head).medium_limit as usize {
             return core::ptr::null_mut();
         }
+        take_medium_below(head, request)
+    }
+}
+
+/// As `take_medium_from`, whatever the head's own limit is.
+///
+/// # Safety
+/// As `take_medium_from`, for a head with bins and a request below `MEDIUM_LIMIT`.
+#[inline(always)]
+pub unsafe fn take_medium_below(head: *mut Head, request: usize) -> *mut u8 {
+    // SAFETY: as in `take_from`.
+    unsafe {
         let needed = rounded(request);
         let bin = bin_at(head, class_above(needed));
         let slot = (*bin).top.sub(1);
@@ -257,13 +273,14 @@ pub unsafe fn take_medium_from(head: *mut Head, request: usize) -> *mut u8 {
         let chunk = Chunk::from_user(user);
         let size = chunk.size();
         let cached = State::Cached as u32;
-        let live = if CHECKED { cookie_by((*head).secret, user, size) } else { chunk.cookie() ^ cached };
+        let live = if CHECKED { cookie_by((*head).secret, user, size) } else { chunk.cookie().wrapping_sub(cached) };
         // The sentinel's size is 0.
-        if CHECKED && chunk.cookie() != live ^ cached || size < needed {
+        if CHECKED && chunk.own_cookie() != live.wrapping_add(cached) || size < needed {
             return core::ptr::null_mut();
         }
-        (*bin).top = slot;
         chunk.set_cookie(live);
+        // Read again, behind a store that may have been to the same place: so the compiler counts down in one instruction.
+        (*bin).top = (*bin).top.sub(1);
         clear(user);
         user as *mut u8
     }
@@ -303,7 +320,7 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         let size = chunk.size();
         let live = if CHECKED { cookie_by((*head).secret, away, size) } else { chunk.cookie() };
         let key = (*head).key;
-        if CHECKED && (chunk.cookie() != live || PARKED > 0 && *(away as *const usize) != key) {
+        if CHECKED && (chunk.own_cookie() != live || PARKED > 0 && *(away as *const usize) != key) {
             return false;
         }
         let bin = if size <= SMALL_MAX {
@@ -324,9 +341,10 @@ pub unsafe fn park_in(head: *mut Head, user: *mut u8) -> bool {
         if (*head).until_look == 0 {
             return false;
         }
-        chunk.set_cookie(live ^ State::Cached as u32);
+        chunk.set_cookie(live.wrapping_add(State::Cached as u32));
         *top = away;
-        (*bin).top = top.add(1);
+        // Read again, as in `take_from`.
+        (*bin).top = (*bin).top.add(1);
         if PARKED > 0 {
             if CHECKED {
                 *user.cast::<usize>() = key;
@@ -365,7 +383,7 @@ pub unsafe fn push_sized_in(head: *mut Head, user: *mut u8, request: usize) -> b
         let top = (*bin).top;
         let chunk = Chunk::from_user(user as usize);
         let live = if CHECKED { cookie_by((*head).secret, user as usize, size) } else { chunk.cookie() };
-        if CHECKED && chunk.cookie() != live || top == (*bin).limit {
+        if CHECKED && chunk.own_cookie() != live || top == (*bin).limit {
             return false;
         }
         // The last one is left to `park_in`, which takes the slow path with it.
@@ -374,9 +392,9 @@ pub unsafe fn push_sized_in(head: *mut Head, user: *mut u8, request: usize) -> b
             return false;
         }
         (*head).until_look = left;
-        chunk.set_cookie(live ^ State::Cached as u32);
+        chunk.set_cookie(live.wrapping_add(State::Cached as u32));
         *top = user as usize;
-        (*bin).top = top.add(1);
+        (*bin).top = (*bin).top.add(1);
         true
     }
 }

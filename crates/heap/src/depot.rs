@@ -14,11 +14,13 @@ use crate::magazine::Magazine;
 use crate::policy::POLICY;
 use crate::size::*;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+// A figure that no path depends on.
 use crate::sync::inbox::Item;
 use crate::sync::lock::{Lock, Owner};
 use crate::sync::waiting::Waiting;
 use core::mem::offset_of;
 use core::ptr;
+use core::sync::atomic::AtomicI32;
 use heapglass_event::root::{DepotsAt, Piece, Place};
 
 /// Chunks longer than this don't wait: merging costs little beside using them, and they may be what keeps a heap.
@@ -41,10 +43,13 @@ struct Depot {
     waiting: Waiting,
     /// A stack, linked by the magazines.
     head: AtomicPtr<Magazine>,
+    chunks: AtomicI32,
 }
 
-static ALL: [Depot; DEPOTS] =
-    [const { Depot { lock: Lock::new(), waiting: Waiting::new(), head: AtomicPtr::new(ptr::null_mut()) } }; DEPOTS];
+static ALL: [Depot; DEPOTS] = [const {
+    let head = AtomicPtr::new(ptr::null_mut());
+    Depot { lock: Lock::new(), waiting: Waiting::new(), head, chunks: AtomicI32::new(0) }
+}; DEPOTS];
 
 /// What they hold, all together.
 static CHUNKS: AtomicUsize = AtomicUsize::new(0);
@@ -58,6 +63,7 @@ pub fn locks() -> impl Iterator<Item = &'static Lock> {
 }
 
 /// Takes a magazine of this class.
+#[inline(always)]
 pub fn take(class: usize, me: Owner) -> Option<*mut Magazine> {
     let depot = ALL.get(class)?;
     // A look from outside: most often there is one, or none for a long time.
@@ -69,6 +75,7 @@ pub fn take(class: usize, me: Owner) -> Option<*mut Magazine> {
         // SAFETY: depots hold whole magazines that are nobody else's, and this one's lock is held.
         unsafe {
             depot.head.store(*Magazine::next(magazine), Relaxed);
+            depot.chunks.store(depot.chunks.load(Relaxed).wrapping_sub((*magazine).count as i32), Relaxed);
             CHUNKS.fetch_sub((*magazine).count as usize, Relaxed);
             BYTES.fetch_sub((*magazine).units as usize * ALIGN, Relaxed);
         }
@@ -90,6 +97,7 @@ pub unsafe fn put(magazine: *mut Magazine, own: &'static Arena, me: Owner) {
         let Some(depot) = depot.filter(|depot| (*magazine).count > 0 && depot.lock.lock(me)) else {
             return arena::scatter(magazine, Some(own), 0, me);
         };
+        depot.chunks.store(depot.chunks.load(Relaxed).wrapping_add((*magazine).count as i32), Relaxed);
         CHUNKS.fetch_add((*magazine).count as usize, Relaxed);
         BYTES.fetch_add((*magazine).units as usize * ALIGN, Relaxed);
         *Magazine::next(magazine) = depot.head.load(Relaxed);
@@ -158,6 +166,11 @@ pub fn each(me: Owner, mut see: impl FnMut(usize, usize)) -> bool {
 /// Chunks and bytes that wait.
 pub fn held() -> (usize, usize) {
     (CHUNKS.load(Relaxed), BYTES.load(Relaxed))
+}
+
+/// Chunks of a class that wait.
+pub fn held_of(class: usize) -> i32 {
+    ALL.get(class).map_or(0, |depot| depot.chunks.load(Relaxed))
 }
 
 /// An epoch of decay begins: what wasn't wanted in the last one is idle.

@@ -299,11 +299,6 @@ fn free_steps(thread: Option<&'static mut Thread>, user: *mut u8, is_told: bool)
     }
     if exact || thread.cache.head.until_look != 0 {
         thread.tick();
-    } else if thread.has_candidate() {
-        // SAFETY: the thread's own head, and a pointer that `look` found sound.
-        if unsafe { thread.free_candidate(user) } {
-            return;
-        }
     } else if look(thread, user, is_told) {
         return;
     }
@@ -375,7 +370,11 @@ fn look(thread: &mut Thread, user: *mut u8, is_told: bool) -> bool {
     }
     thread.look_for_strays();
     // SAFETY: the pointer is the program's to free.
-    unsafe { if is_told { thread.park_observed(user) } else { thread.park(user) } }
+    unsafe {
+        let is_parked = if is_told { thread.park_observed(user) } else { thread.park(user) };
+        // It may be sent here once more, for the profile's sake.
+        is_parked || thread.has_candidate() && thread.free_candidate(user, is_told)
+    }
 }
 
 /// A freed pointer reaches its place: the thread's cache, its arena, or the kernel.

@@ -83,6 +83,7 @@ pub mod refill;
 pub mod region;
 #[cfg(not(loom))]
 pub mod report;
+pub mod requests;
 #[cfg(not(loom))]
 pub mod root;
 #[cfg(not(loom))]
@@ -93,6 +94,7 @@ pub mod size;
 pub mod stats;
 #[cfg(not(loom))]
 pub mod store;
+mod strays;
 #[cfg(not(loom))]
 pub mod tell;
 #[cfg(not(loom))]

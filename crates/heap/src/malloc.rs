@@ -9,6 +9,7 @@ use crate::mapped;
 use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
 use crate::profile;
+use crate::requests;
 use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
@@ -62,12 +63,17 @@ pub fn quickly(request: usize) -> Option<Allocated> {
 #[cold]
 #[inline(never)]
 fn malloc_slowest(request: usize, call: u32) -> *mut u8 {
-    if profile::is_on() && is_medium(request) {
+    if profile::is_on() {
         let user = profile::take_medium(request);
         if !user.is_null() {
             return user;
         }
     }
+    malloc_anew(request, call)
+}
+
+#[inline(never)]
+fn malloc_anew(request: usize, call: u32) -> *mut u8 {
     let call = Call::from_number(call).unwrap_or(Call::Malloc);
     match allocate_told(request, call, [request, 0]) {
         Some(fresh) => fresh.user,
@@ -210,8 +216,8 @@ fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
     let size = chunk_size(request)?;
     probe::step(Kind::Size, Outcome::Done, [request, size, 0]);
     let taken = match thread {
-        Some(thread) => thread.take(size),
-        None => take_from_any(size),
+        Some(thread) => thread.take(size, request),
+        None => take_from_any(size, request),
     };
     match taken {
         Some(taken) => Some(from_heap(taken)),
@@ -222,13 +228,13 @@ fn steps(thread: Option<&mut Thread>, request: usize) -> Option<Allocated> {
 
 impl Thread {
     /// A6, steps 2 to 8.
-    fn take(&mut self, size: usize) -> Option<Taken> {
+    fn take(&mut self, size: usize, request: usize) -> Option<Taken> {
         let may_be_cached = size <= CACHED_MAX;
         if may_be_cached && !POLICY.classic.load(Relaxed) {
             if let Some(chunk) = self.pop(size) {
                 return Some(Taken { chunk, fresh: false });
             }
-            if let Some(taken) = self.refill(size) {
+            if let Some(taken) = self.refill(size, request) {
                 return Some(taken);
             }
         } else {
@@ -236,20 +242,24 @@ impl Thread {
             probe::step(Kind::Cache, why, [size, 0, 0]);
         }
         let own = arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
-        own.or_else(|| {
-            usdt::arena_retry(size, ptr::from_ref(self.arena) as usize);
-            usdt::malloc_retry(size);
-            take_from_any(size)
-        })
+        if let Some(taken) = own {
+            requests::one_came(taken.chunk, request, Some(self));
+            return own;
+        }
+        usdt::arena_retry(size, ptr::from_ref(self.arena) as usize);
+        usdt::malloc_retry(size);
+        take_from_any(size, request)
     }
 }
 
 /// One chunk out of whichever arena has one: for threads without a record, and for those whose own arena has no memory left.
 #[cold]
-fn take_from_any(size: usize) -> Option<Taken> {
+fn take_from_any(size: usize, request: usize) -> Option<Taken> {
     let me = thread::owner();
     probe::step(Kind::Cache, Outcome::NoCache, [size, 0, 0]);
-    arena::all().find_map(|arena| arena::take(arena, me, |store, may_grow| store.take(size, may_grow)))
+    let taken = arena::all().find_map(|arena| arena::take(arena, me, |store, may_grow| store.take(size, may_grow)))?;
+    requests::one_came(taken.chunk, request, thread::existing());
+    Some(taken)
 }
 
 /// A chunk for an aligned request: for `aligned`.

@@ -50,10 +50,12 @@ struct Slot {
     user: usize,
     base: usize,
     length: usize,
+    /// Of a live one.
+    request: usize,
     entry: Entry,
 }
 
-const EMPTY_SLOT: Slot = Slot { user: 0, base: 0, length: 0, entry: Entry::Empty };
+const EMPTY_SLOT: Slot = Slot { user: 0, base: 0, length: 0, request: 0, entry: Entry::Empty };
 const FIRST: usize = 64;
 
 struct Table {
@@ -84,7 +86,7 @@ const COLD: Warm = Warm { base: 0, length: 0, epoch: 0 };
 impl Slot {
     /// Not a live one, becomes this one: what it is, last.
     fn write(&mut self, slot: Slot) {
-        (self.user, self.base, self.length) = (slot.user, slot.base, slot.length);
+        (self.user, self.base, self.length, self.request) = (slot.user, slot.base, slot.length, slot.request);
         fence(Release);
         self.entry = slot.entry;
     }
@@ -231,10 +233,10 @@ impl Table {
         true
     }
 
-    fn add(&mut self, user: usize, base: usize, length: usize) {
+    fn add(&mut self, user: usize, base: usize, length: usize, request: usize) {
         let slot = self.find(user);
         let was_empty = slot.entry == Entry::Empty;
-        slot.write(Slot { user, base, length, entry: Entry::Live });
+        slot.write(Slot { user, base, length, request, entry: Entry::Live });
         self.filled += was_empty as usize;
     }
 
@@ -292,7 +294,7 @@ pub fn allocate(request: usize, align: usize) -> Option<Made> {
     };
     // Before it is listed: whoever looks through the table finds headers that are whole.
     write_header(user, length);
-    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length))).flatten();
+    let listed = locked(|table| table.make_room().then(|| table.add(user, base, length, request))).flatten();
     if listed.is_none() {
         // SAFETY: mapped a moment ago, unknown to anyone.
         unsafe { mapping::unmap(base, length) };
@@ -492,7 +494,7 @@ fn keep(user: usize, base: usize, length: usize) {
         let slot = table.find(user);
         let was_empty = slot.entry == Entry::Empty;
         if slot.entry != Entry::Live {
-            slot.write(Slot { user, base, length, entry: Entry::Kept });
+            slot.write(Slot { user, base, length, request: 0, entry: Entry::Kept });
             table.filled += was_empty as usize;
             KEPT.fetch_add(1, Relaxed);
         }
@@ -521,6 +523,7 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
         let offset = user - base;
         let new_length = os::pages_up(request.checked_add(offset)?)?;
         if new_length == length {
+            table.find(user).request = request;
             return Some(user);
         }
         if new_length > MAX_REQUEST || !table.make_room() {
@@ -536,7 +539,7 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
         }?;
         let new_user = new_base + offset;
         table.find(user).entry = Entry::Freed;
-        table.add(new_user, new_base, new_length);
+        table.add(new_user, new_base, new_length, request);
         write_header(new_user, new_length);
         probe::step(Kind::Mapping, Outcome::Resized, [new_base, new_length, 0]);
         BYTES.fetch_add(new_length, Relaxed);
@@ -547,6 +550,16 @@ pub fn resize(user: usize, request: usize) -> Option<usize> {
         Some(new_user)
     })
     .flatten()
+}
+
+/// A live mapped chunk serves another request as it is.
+pub fn asked_anew(user: usize, request: usize) {
+    locked(|table| {
+        let slot = table.find(user);
+        if slot.entry == Entry::Live {
+            slot.request = request;
+        }
+    });
 }
 
 /// Calls `see` with user pointer and mapping of each live mapped chunk.
@@ -568,6 +581,7 @@ pub const fn seen() -> (MappedAt, Piece) {
         user: offset_of!(Slot, user),
         base: offset_of!(Slot, base),
         length: offset_of!(Slot, length),
+        request: offset_of!(Slot, request),
         entry: offset_of!(Slot, entry),
         entry_live: Entry::Live as usize,
         entry_kept: Entry::Kept as usize,

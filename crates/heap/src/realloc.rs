@@ -11,6 +11,7 @@ use crate::policy::POLICY;
 use crate::probe::{self, Call, Kind, Outcome};
 use crate::profile;
 use crate::region;
+use crate::requests;
 use crate::secure;
 use crate::size::*;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -88,7 +89,13 @@ pub unsafe fn in_place(user: *mut u8, request: usize) -> bool {
         live if secure::is_on() => secure::resize::in_place(&live, request),
         Live::Heap(chunk) => in_heap(chunk, request).is_some(),
         // Much less isn't worth the mapping's pages.
-        Live::Mapped { .. } => (free::usable("realloc", user) / 2..=free::usable("realloc", user)).contains(&request),
+        Live::Mapped { .. } => {
+            let fits = (free::usable("realloc", user) / 2..=free::usable("realloc", user)).contains(&request);
+            if fits {
+                mapped::asked_anew(user as usize, request);
+            }
+            fits
+        }
         Live::Guarded { usable } => request == usable,
     }
 }
@@ -106,6 +113,7 @@ pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
                 secure::clear::end(chunk, size);
                 store.shorten(chunk, size);
             })?;
+            resized(chunk, old, request);
             profile::allocated(chunk.user(), request, Call::Realloc, false);
         }
     } else {
@@ -114,10 +122,17 @@ pub fn in_heap(chunk: Chunk, request: usize) -> Option<usize> {
         if !may_lengthen(chunk, size) || !lengthen(chunk, size) {
             return None;
         }
+        resized(chunk, old, request);
         profile::allocated(chunk.user(), request, Call::Realloc, false);
     }
     probe::resized(old, chunk.size());
     Some(chunk.user())
+}
+
+/// A chunk, of `old` bytes until now, was cut or lengthened for a request.
+fn resized(chunk: Chunk, old: usize, request: usize) {
+    requests::one_left(old);
+    requests::one_came(chunk, request, thread::existing());
 }
 
 /// The size that a chunk gets which grows to `size`: above the exact classes that of the class that serves it, so that a buffer
@@ -163,7 +178,10 @@ pub fn in_mapping(user: usize, base: usize, length: usize, request: usize) -> Op
     }
     let fits = request <= mapped::usable(user, base, length);
     profile::given_up_elsewhere(user);
-    let moved = mapped::resize(user, request).or(fits.then_some(user))?;
+    let moved = mapped::resize(user, request).or_else(|| {
+        mapped::asked_anew(user, if fits { request } else { return None });
+        Some(user)
+    })?;
     probe::resized(length, free::length(moved));
     profile::allocated(moved, request, Call::Realloc, false);
     Some(moved)
@@ -183,7 +201,12 @@ unsafe fn elsewhere(user: *mut u8, usable: usize, request: usize) -> *mut u8 {
         let parks =
             || thread::observed().is_some() && thread::existing().is_some_and(|thread| thread.park_observed(user));
         if !cache::park(user) && !parks() {
-            free::put_away(thread::current(), user as usize);
+            let mut thread = thread::current();
+            // A count that ended here would otherwise begin at the end of all numbers.
+            if let Some(thread) = thread.as_mut().filter(|thread| thread.cache.head.until_look == 0) {
+                thread.tick();
+            }
+            free::put_away(thread, user as usize);
         }
     }
     new.user

@@ -12,8 +12,7 @@ use crate::die;
 use crate::free;
 use crate::magazine::{self, Magazine, proven};
 use crate::probe::{self, Kind, Outcome};
-use crate::profile;
-use crate::region;
+use crate::requests;
 use crate::secure;
 use crate::size::*;
 use crate::store::Taken;
@@ -135,6 +134,7 @@ impl Thread {
             user
         };
         let chunk = proven(user);
+        self.profile_popped(chunk, chunk.size());
         chunk.set_state(chunk.size(), State::Live);
         Some(chunk)
     }
@@ -170,76 +170,6 @@ impl Thread {
         }
         self.profile_pushed(chunk, size);
         true
-    }
-
-    /// A cache doesn't begin a class with another arena's chunk: handed out here, it would share its cache line with what that
-    /// arena's threads use. A thread that goes on freeing such chunks does cache them, after the first few.
-    fn is_somebody_elses(&mut self, chunk: Chunk, class: usize) -> bool {
-        const FEW: u8 = 16;
-        let begins = self.magazines.get(class).is_some_and(|magazine| magazine.is_null());
-        let Some(foreign) = self.foreign.get_mut(class).filter(|foreign| begins && **foreign < FEW) else {
-            return false;
-        };
-        let is_own = region::owner(chunk.address()).is_none_or(|home| ptr::eq(arena::get(home), self.arena));
-        *foreign += u8::from(!is_own);
-        !is_own
-    }
-
-    /// Called at a look at the clock. Where a class neither got nor gave away a magazine for a while, the same few chunks go
-    /// round. Those among them that are another arena's share cache lines with what that arena's threads use, and would do so for
-    /// ever: they go home, and chunks of the thread's own arena take their place. (Emery Berger calls this passive false sharing.)
-    pub fn look_for_strays(&mut self) {
-        /// A class is searched at one look of so many: searching costs as much as a few frees. A prime, too.
-        const SELDOM: u32 = 17;
-        self.looks = self.looks.wrapping_add(1);
-        if !self.looks.is_multiple_of(SELDOM) {
-            return;
-        }
-        profile::look_for_tracers();
-        if arena::count() < 2 {
-            return;
-        }
-        let older = self.cache.head.parked[1] as usize;
-        if free::home_of(older).is_none() || !Chunk::from_user(older).is(State::Live) {
-            return;
-        }
-        let class = class_of(Chunk::from_user(older).size());
-        if !self.stirred.get_mut(class).is_none_or(core::mem::take) && self.send_strays_home(class) {
-            // The next look searches again: others were in the program's hands just now.
-            self.looks = self.looks.wrapping_sub(1);
-        }
-    }
-
-    /// Returns whether there were any.
-    #[cold]
-    fn send_strays_home(&mut self, class: usize) -> bool {
-        /// The newest, which are those that go round.
-        const NEWEST: usize = 16;
-        let Some(bin) = self.cache.bins.get_mut(class) else { return false };
-        let (me, own) = (thread::owner(), self.arena);
-        let is_stray = |user: usize| {
-            region::owner(Chunk::from_user(user).address()).is_some_and(|home| !ptr::eq(arena::get(home), own))
-        };
-        let (mut slot, mut found) = (bin.top, false);
-        for _ in 0..NEWEST {
-            // SAFETY: down to the zero guard of a magazine, or the sentinel's, the slots below the position are filled; what is
-            // taken out of the middle is replaced by the newest.
-            unsafe {
-                slot = slot.sub(1);
-                let user = *slot;
-                if user == SENTINEL as usize {
-                    break;
-                }
-                if is_stray(user) {
-                    found = true;
-                    let chunk = proven(user);
-                    bin.top = bin.top.sub(1);
-                    *slot = *bin.top;
-                    arena::send_home(chunk, chunk.size(), Some(own), me);
-                }
-            }
-        }
-        found
     }
 
     /// An empty magazine; null where there is no memory.
@@ -330,7 +260,7 @@ impl Thread {
         self.stirred.get_mut(class).into_iter().for_each(|stirred| *stirred = true);
         // SAFETY: the magazine is ours; its capacity bounds both positions.
         unsafe {
-            let room = room(class, Magazine::step(magazine));
+            let room = self.asker.uneven(class, room(class, Magazine::step(magazine))).max(count);
             let start = Magazine::slots(magazine);
             bin.top = start.add(count);
             bin.limit = start.add(room);
@@ -401,24 +331,37 @@ impl Thread {
 
     /// The cache has no chunk for this size, of at most `CACHED_MAX`: takes one from the spare magazine, the depot or the arena, and more
     /// for later. The one returned is live. `None` where the arena can't be had or has no memory.
-    pub fn refill(&mut self, size: usize) -> Option<Taken> {
+    pub fn refill(&mut self, size: usize, request: usize) -> Option<Taken> {
         let class = class_for(size);
         let spare =
             self.spares.get_mut(class).map_or(ptr::null_mut(), |cell| core::mem::replace(cell, ptr::null_mut()));
         if !spare.is_null() {
             return self.exchange(class, size, spare, Outcome::FromSpare);
         }
+        self.refill_from_others(class, size, request)
+    }
+
+    #[inline(never)]
+    fn refill_from_others(&mut self, class: usize, size: usize, request: usize) -> Option<Taken> {
         let demand = self.demand.get(class).copied().unwrap_or(0);
         let step = self.next_step(class);
         let (step, demand) = secure::batches(step, demand);
         let me = thread::owner();
         if let Some(full) = depot::take(class, me) {
+            // SAFETY: taken, so ours, and not empty.
+            let (newest, count) = unsafe {
+                let count = (*full).count as usize;
+                (*Magazine::slots(full).add(count).sub(1), count)
+            };
+            self.asker.see(Chunk::from_user(newest), request, count);
             return self.exchange(class, size, full, Outcome::FromDepot);
         }
         if demand < ROUNDED_FROM {
-            return arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow));
+            let taken = arena::take(self.arena, me, |store, may_grow| store.take(size, may_grow))?;
+            requests::one_came(taken.chunk, request, Some(self));
+            return Some(taken);
         }
-        self.refill_many(class, class_room(size), step, demand)
+        self.refill_many(class, class_room(size), step, demand, request)
     }
 
     /// A bin that is empty but for what is parked sends every malloc here. Where that happens again and again, the class
@@ -448,27 +391,32 @@ impl Thread {
             })
         });
         probe::step(Kind::Refill, Outcome::FromArena, [size, filled + usize::from(first.is_some()), 0]);
+        if let Some(Taken { chunk, .. }) = &first {
+            self.brought(class, *chunk, filled, request);
+        }
         let extra = extra.iter().take(filled).map(|&user| Chunk::from_user(user));
         for chunk in first.map(|taken| taken.chunk).into_iter().chain(extra) {
             self.keep(chunk);
         }
     }
 
-    fn refill_many(&mut self, class: usize, size: usize, step: usize, demand: u8) -> Option<Taken> {
+    fn refill_many(&mut self, class: usize, size: usize, step: usize, demand: u8, request: usize) -> Option<Taken> {
         let old = self.unload(class);
         // SAFETY: an empty magazine of ours, or none.
         let keeps = unsafe { !old.is_null() && Magazine::step(old) >= step };
         let magazine = if keeps { old } else { self.take_empty(step) };
         let magazine = if magazine.is_null() { old } else { magazine };
         if magazine.is_null() {
-            return arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow));
+            let taken = arena::take(self.arena, thread::owner(), |store, may_grow| store.take(size, may_grow))?;
+            requests::one_came(taken.chunk, request, Some(self));
+            return Some(taken);
         }
         // SAFETY: ours, and empty; `filled` stays below its capacity because no more than that is asked for.
         unsafe {
             let slots = Magazine::slots(magazine);
             let batch = if class < SPARES { usize::MAX } else { MEDIUM_BATCH.checked_div(size).unwrap_or(1).max(1) };
             let wanted = (1usize << demand.min(7)).min(batch);
-            let count = wanted.min(room(class, Magazine::step(magazine)));
+            let count = self.asker.uneven(class, wanted.min(room(class, Magazine::step(magazine))));
             let mut filled = 0;
             let taken = arena::take(self.arena, thread::owner(), |store, may_grow| {
                 store.take_many(size, count, may_grow, &mut |chunk| {
@@ -486,8 +434,21 @@ impl Thread {
             if magazine != old && !old.is_null() {
                 self.put_empty(old);
             }
+            if let Some(Taken { chunk, .. }) = &taken {
+                self.brought(class, *chunk, filled, request);
+            }
             taken
         }
+    }
+
+    /// A request got this chunk, and brought so many more of its class.
+    #[inline]
+    fn brought(&mut self, class: usize, chunk: Chunk, more: usize, request: usize) {
+        if more == 0 {
+            // It may be a little longer than the class, where too little was left to cut off.
+            return requests::one_came(chunk, request, Some(self));
+        }
+        requests::came(class, chunk, request, 1 + more, Some(self));
     }
 
     /// Loads a full magazine and pops from it; the empty one is put away.
@@ -499,6 +460,7 @@ impl Thread {
                 self.put_empty(empty);
             }
             probe::step(Kind::Refill, from, [class_size(class), (*full).count as usize, 0]);
+            self.profile_coming_back(class, Magazine::users(full));
             self.load(class, full, (*full).count as usize);
         }
         self.pop(size).map(|chunk| Taken { chunk, fresh: false })

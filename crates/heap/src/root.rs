@@ -5,7 +5,7 @@ use crate::bins::{large, pages};
 use crate::chunk::{SECRET, State};
 use crate::policy::POLICY;
 use crate::size::*;
-use crate::{arena, depot, guard, kernel, list, magazine, mapped, meta, region, secure, store, thread};
+use crate::{arena, depot, guard, kernel, list, magazine, mapped, meta, region, requests, secure, store, thread};
 // What readers outside read.
 use core::sync::atomic::AtomicUsize;
 use heapglass_event::root::*;
@@ -18,6 +18,7 @@ pub static ROOT: Root = {
     let (depots, depot_table) = depot::seen();
     let (records, first_records) = meta::seen();
     let (samples, slots) = guard::for_readers();
+    let (requests, requested) = requests::seen();
     Root {
         magic: ROOT_MAGIC,
         at: Place::of(&raw const ROOT),
@@ -53,6 +54,7 @@ pub static ROOT: Root = {
         records,
         samples,
         canary: secure::canary_seen(),
+        requests,
         policy: PolicyAt {
             mmap_threshold: Place::of(&raw const POLICY.mmap_threshold),
             trim_threshold: Place::of(&raw const POLICY.trim_threshold),
@@ -61,11 +63,9 @@ pub static ROOT: Root = {
         },
         counters: kernel::seen(),
         counters_version: heapglass_event::VERSION as usize,
-        statics: [main, table, owners, mappings, depot_table, first_records, slots, NOTHING],
+        statics: [main, table, owners, mappings, depot_table, first_records, slots, requested],
     }
 };
-
-const NOTHING: Piece = Piece { at: Place::NONE, bytes: 0 };
 
 /// By `Kind`.
 const STATES: [usize; KINDS.len()] = {

@@ -22,6 +22,7 @@ use crate::policy::POLICY;
 use crate::probe::{self, Call};
 use crate::profile;
 use crate::refill::SPARES;
+use crate::requests::Asker;
 use crate::secure;
 use crate::size::CLASSES;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
@@ -59,6 +60,8 @@ pub struct Thread {
     pub foreign: [u8; CLASSES],
     /// Looks at the clock so far, and the classes that changed their magazines since they were last searched for strays.
     pub looks: u32,
+    /// Which of its calls are noted for what they ask for.
+    pub asker: Asker,
     pub stirred: [bool; CLASSES],
     /// The process's epoch (see `decay`) when the cache last went home.
     pub epoch: u32,
@@ -199,7 +202,7 @@ fn attach() -> Option<&'static mut Thread> {
     let secret = SECRET.load(Relaxed);
     let index = RECORDS.fetch_add(1, Relaxed);
     let key = key_of(index);
-    let mut sampler = None;
+    let (mut sampler, mut asker) = (None, Asker::NEW);
     let record = meta::locked(|| {
         let unused = UNUSED.load(Relaxed);
         // SAFETY: unused records are whole and nobody's; fresh memory is ours alone. What is new is listed as nobody's, which
@@ -208,6 +211,7 @@ fn attach() -> Option<&'static mut Thread> {
             if !unused.is_null() {
                 // Threads of few allocations each have their samples too, if one goes on where the last stopped.
                 sampler = Some((*unused).sampler);
+                asker = (*unused).asker;
                 UNUSED.store((*unused).next, Relaxed);
                 return unused;
             }
@@ -236,6 +240,7 @@ fn attach() -> Option<&'static mut Thread> {
             thin: [0; CLASSES],
             foreign: [0; CLASSES],
             looks: 0,
+            asker,
             stirred: [true; CLASSES],
             epoch: decay::epoch(),
             granted_bytes: 0,
@@ -390,26 +395,32 @@ impl Thread {
         }
     }
 
-    /// Once it is due, sends the next malloc by the slow path, where it will be the sample; before that, comes back in time. While a
-    /// malloc is waited for, sized frees don't find the fast path either.
+    /// Comes back in time. A function of its own, so that a look that is like any other has fewer registers to save.
     #[cold]
     #[inline(never)]
     fn sample_is_near(&mut self, until_look: u32) {
-        self.cache.head.until_look = self.sampler.look_soon();
-        self.look_for_profile(until_look);
-        if !self.sampler.is_due() {
-            return;
+        let other = self.sampler.look_soon();
+        self.look_for_profile(until_look, other);
+        if self.sampler.is_due() {
+            self.sample_is_due();
         }
+    }
+
+    /// Sends the next malloc by the slow path, where it will be the sample. While it is waited for, sized frees don't find the fast
+    /// path either.
+    #[cold]
+    #[inline(never)]
+    fn sample_is_due(&mut self) {
         let is_warm = CALLS.load(Relaxed) >= WARM_UP;
         let allowed = self.sampler.allow(is_warm, self.cache.head.limit == 0);
-        self.cache.head.limit = if allowed { 0 } else { self.limit() };
+        if allowed { self.shut() } else { self.open() }
     }
 
     /// One more allocation came by the slow path: it was waited for, if any was.
     #[inline]
     pub fn count_allocation(&mut self) {
         profile::look_for_tracers();
-        self.cache.head.limit = self.limit();
+        self.open();
         self.sampler.pass(1);
     }
 
@@ -419,7 +430,7 @@ impl Thread {
         if !self.sampler.is_due() {
             return None;
         }
-        self.cache.head.limit = self.limit();
+        self.open();
         let chance = self.sampler.take();
         guard::allocate(request, align, chance)
     }

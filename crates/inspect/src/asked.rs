@@ -47,7 +47,7 @@ impl Asked<'_> {
     fn word(&self, at: u64) -> Option<u64> {
         let mut block = self.block.borrow_mut();
         let (start, bytes) = &mut *block;
-        let is_there = *start <= at && at + TAIL <= *start + bytes.len() as u64;
+        let is_there = at.checked_sub(*start).is_some_and(|within| within.saturating_add(TAIL) <= bytes.len() as u64);
         if !is_there {
             bytes.resize(BLOCK as usize, 0);
             *start = at;

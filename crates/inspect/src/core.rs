@@ -19,6 +19,8 @@ const NT_AUXV: u32 = 6;
 /// Where a thread's id stands in its status, on 64-bit machines: behind a signal's details, a short and two masks.
 const STATUS_PID: usize = 32;
 const AT_PAGESZ: u64 = 6;
+/// Lengths of pages that there are.
+const PAGES: std::ops::RangeInclusive<u64> = 4096..=1 << 20;
 /// Where its registers stand there, in the kernel's order, on x86-64: r15 to rdi, the call's number, pc, cs, flags, sp, ss, fs, gs.
 const STATUS_REGISTERS: usize = 112;
 const GENERAL: usize = 16;
@@ -122,7 +124,8 @@ impl Core {
         let headers = header.program_headers(endian, data).map_err(|_| "is a core file whose headers are damaged")?;
         for part in headers.iter().filter(|part| part.p_type(endian) == elf::PT_LOAD) {
             let start = part.p_vaddr(endian);
-            let memory = Range::new(start, start.saturating_add(part.p_memsz(endian)));
+            // What lies beyond, the kernel's page of calls, is nobody's memory.
+            let memory = Range::told(start, part.p_memsz(endian));
             let (offset, whole) = (part.p_offset(endian), part.p_filesz(endian).min(memory.bytes()));
             let bytes = whole.min(length.saturating_sub(offset));
             self.missing = self.missing.saturating_add(whole - bytes);
@@ -138,6 +141,7 @@ impl Core {
         }
         self.segments.sort_by_key(|segment| segment.memory.start);
         self.mappings.sort_by_key(|mapping| mapping.range.start);
+        self.part();
         for part in headers {
             let Ok(Some(mut notes)) = part.notes(endian, data) else { continue };
             while let Ok(Some(note)) = notes.next() {
@@ -146,6 +150,23 @@ impl Core {
         }
         self.threads.sort_unstable();
         Ok(())
+    }
+
+    /// No two segments are of the same addresses; where a damaged file says so, each begins where the one before it ends.
+    fn part(&mut self) {
+        let mut end = 0;
+        for Segment { memory, offset, bytes } in &mut self.segments {
+            let start = memory.start.max(end);
+            let less = start - memory.start;
+            (*offset, *bytes) = (offset.saturating_add(less), bytes.saturating_sub(less));
+            *memory = Range::new(start, memory.end);
+            end = memory.end;
+        }
+        end = 0;
+        for Mapping { range, .. } in &mut self.mappings {
+            *range = Range::new(range.start.max(end), range.end);
+            end = range.end;
+        }
     }
 
     fn note(&mut self, kind: u32, bytes: &[u8]) {
@@ -161,7 +182,7 @@ impl Core {
             NT_AUXV => {
                 let (pairs, _) = bytes.as_chunks::<16>();
                 let page = pairs.iter().find(|pair| u64_in(*pair, 0) == AT_PAGESZ).map(|pair| u64_in(pair, 8));
-                self.page = page.filter(|page| page.is_power_of_two()).unwrap_or(self.page);
+                self.page = page.filter(|page| page.is_power_of_two() && PAGES.contains(page)).unwrap_or(self.page);
             }
             NT_FILE => self.names(bytes),
             _ => {}
@@ -230,5 +251,48 @@ impl Memory for Core {
 
     fn page(&self) -> u64 {
         self.page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A core of these segments, by address and length; each has its number in all of its bytes, of which the file has so many.
+    fn core(segments: &[(u64, u64, usize)]) -> Core {
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(16, 0);
+        let half = |bytes: &mut Vec<u8>, number: u16| bytes.extend(number.to_le_bytes());
+        let words = |bytes: &mut Vec<u8>, all: &[u64]| all.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+        half(&mut bytes, 4);
+        half(&mut bytes, 62);
+        bytes.extend(1u32.to_le_bytes());
+        words(&mut bytes, &[0, 64, 0]);
+        bytes.extend(0u32.to_le_bytes());
+        [64, 56, segments.len() as u16, 0, 0, 0].iter().for_each(|&number| half(&mut bytes, number));
+        let mut offset = (64 + 56 * segments.len()) as u64;
+        for &(start, length, there) in segments {
+            // PT_LOAD, readable and writable.
+            words(&mut bytes, &[6 << 32 | 1, offset, start, 0, there as u64, length, 1]);
+            offset += there as u64;
+        }
+        for (number, &(_, _, there)) in (1..).zip(segments) {
+            bytes.extend(vec![number; there]);
+        }
+        Core::from_bytes(bytes).unwrap()
+    }
+
+    #[test]
+    fn segments_that_overlap_or_lie_beyond_all_addresses_are_cut() {
+        let end = u64::MAX;
+        let core = core(&[(0x1000, 0x1000, 0x1000), (0x1800, 0x1000, 0x1000), (0xffff_0000_0000_0000, end, 64)]);
+        let all = Range::new(0, end);
+        assert_eq!(core.resident(all).unwrap(), [Range::new(0x1000, 0x2800)]);
+        let bytes: u64 = core.mappings().unwrap().iter().map(|mapping| mapping.range.bytes()).sum();
+        assert_eq!(bytes, 0x1800);
+        let mut read = [0; 2];
+        core.read(0x1fff, &mut read).unwrap();
+        assert_eq!(read, [1, 2]);
+        assert!(core.read(0xffff_0000_0000_0000, &mut read).is_err());
     }
 }

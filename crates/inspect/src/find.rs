@@ -169,6 +169,9 @@ impl Layout {
             at!(self, depots.bytes),
             at!(self, mapped.slot_bytes),
             at!(self, mapped.warm_bytes),
+            at!(self, requests.bytes),
+            at!(self, requests.exact_max),
+            at!(self, requests.steps),
             at!(self, magazine.slots),
             at!(self, magazine.most),
             at!(self, threads.classes),
@@ -194,6 +197,7 @@ impl Layout {
             at!(self, samples.records),
             at!(self, canary.parts),
             at!(self, canary.keys),
+            at!(self, requests.all),
         ];
         let within = |from: usize, words: usize| (0..words).all(|word| self.word(from + word * 8) < 1 << 20);
         lengths.iter().all(|length| near.contains(length))
@@ -205,7 +209,11 @@ impl Layout {
             && within(offset_of!(Root, threads.bytes), size_of::<root::ThreadsAt>() / 8 - 2)
             && within(offset_of!(Root, samples.record_bytes), 9)
             && within(offset_of!(Root, depots.count), 4)
-            && within(offset_of!(Root, mapped.slot_bytes), 5)
+            && within(offset_of!(Root, mapped.slot_bytes), 6)
+            && within(offset_of!(Root, requests.count), 3)
+            && within(offset_of!(Root, requests.chunks), 4)
+            && at!(self, requests.fraction) < 32
+            && at!(self, requests.steps) <= at!(self, requests.exact_max)
             && at!(self, arenas.most) < 1 << 20
             && places.iter().all(|place| *place < ADDRESS_MAX)
             && at!(self, mapped.warm_count) < 1 << 10
@@ -227,7 +235,7 @@ impl Layout {
     pub fn kind(&self, chunk: u64, found: u32, half: u32) -> Option<Kind> {
         let size = u64::from(half & !heapglass_event::root::FLAGS);
         let user = chunk.wrapping_add(self.header);
-        let code = u64::from(found ^ cookie(self.secret, user, size));
+        let code = u64::from(found.wrapping_sub(cookie(self.secret, user, size)));
         if code == self.codes[0] {
             return Some(Kind::Live);
         }

@@ -3,7 +3,8 @@
 //! 1. `memory`: what a target is: bytes by address, mappings, resident pages. `live` is a process, `core` a file; `stop` holds
 //!    a process still for the moment.
 //! 2. `find`: the one structure from which everything else is found (`heapglass_event::root`), or what is there instead.
-//! 3. `records`: arenas, heaps, threads, mappings: what the heap keeps beside its chunks. `lists`: its bins and caches.
+//! 3. `records`: arenas, heaps, threads, mappings: what the heap keeps beside its chunks. `lists`: its bins and caches. `asked` and `requests`: what the
+//!    program asked for, chunk by chunk and as a mean.
 //! 4. `counters`: calls of the program's and of the kernel's, as the heap counts them.
 //! 5. `walk`: the chunks of a heap from its first to its end, with whatever is wrong with them; `aside`: in a thread of its own.
 //! 6. `reach`: which chunks in use the program can still get at.
@@ -28,6 +29,7 @@ pub mod memory;
 pub mod pages;
 pub mod reach;
 pub mod records;
+pub mod requests;
 pub mod stop;
 pub mod trouble;
 pub mod walk;

@@ -198,7 +198,7 @@ pub fn unsorted(target: &Target, arena: &Arena) -> (Vec<u64>, Option<String>) {
     let mut walker = Walker::new(target, arena, usize::MAX);
     let header = at!(target.layout, chunk.header);
     let list = walker.doubly(Bin::Unsorted, walker.store + at!(target.layout, store.unsorted));
-    let mut users: Vec<u64> = list.chunks.iter().map(|(chunk, _)| chunk + header).collect();
+    let mut users: Vec<u64> = list.chunks.iter().map(|(chunk, _)| chunk.wrapping_add(header)).collect();
     users.sort_unstable();
     (users, list.broken)
 }

@@ -18,6 +18,11 @@ impl Range {
         Range { start, end: end.max(start) }
     }
 
+    /// As memory tells of it, which may be damaged: within all addresses.
+    pub fn told(start: u64, length: u64) -> Range {
+        Range::new(start.min(ADDRESS_MAX), start.saturating_add(length).min(ADDRESS_MAX))
+    }
+
     #[inline]
     pub fn bytes(self) -> u64 {
         self.end - self.start
@@ -77,6 +82,9 @@ pub fn word(memory: &dyn Memory, at: u64) -> Result<u64> {
 
 /// Addresses of programs stay below this, with room for what is added to them.
 pub const ADDRESS_MAX: u64 = 1 << 56;
+
+/// Bytes and chunks that one arena, or one allocation, can have: so many that the sum over all arenas is still a number.
+pub const AMOUNT_MAX: u64 = 1 << 47;
 
 /// As `word`, for one that is an address.
 pub fn place(memory: &dyn Memory, at: u64) -> Result<u64> {

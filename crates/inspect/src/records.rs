@@ -2,7 +2,7 @@
 //! records take.
 
 use crate::find::{Layout, Target, at};
-use crate::memory::{ADDRESS_MAX, Memory, Range, bytes, place, u32_in, u64_in, word};
+use crate::memory::{ADDRESS_MAX, AMOUNT_MAX, Memory, Range, bytes, place, u32_in, u64_in, word};
 use crate::trouble::{Result, Trouble};
 use heapglass_event::root::{Piece, Root};
 use std::mem::offset_of;
@@ -60,6 +60,8 @@ pub struct Thread {
 pub struct Mapped {
     pub user: u64,
     pub mapping: Range,
+    /// What it was asked for, while it is in use; with a canary's room, where there are canaries.
+    pub request: u64,
     pub state: MappedState,
 }
 
@@ -147,7 +149,37 @@ fn arenas(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Arena>> {
         return Err(Trouble::Records(format!("{count} arenas")));
     }
     let table = bytes(memory, at!(layout, arenas.all), count * 8)?;
-    (0..count as usize).map(|index| arena(memory, layout, index, u64_in(&table, index * 8))).collect()
+    let mut left = Addresses::default();
+    let mut all = Vec::new();
+    for index in 0..count as usize {
+        let arena = arena(memory, layout, index, u64_in(&table, index * 8))?;
+        for heap in &arena.heaps {
+            left.take(heap.chunks.start, heap.limit.max(heap.chunks.end) - heap.chunks.start);
+        }
+        if left.0 == 0 {
+            return Err(Trouble::Records("the heaps are longer than all addresses".into()));
+        }
+        all.push(arena);
+    }
+    Ok(all)
+}
+
+/// All addresses that there are, for what lies beside each other: what a damaged record says too much is cut off, so that sums over
+/// records are numbers too.
+struct Addresses(u64);
+
+impl Default for Addresses {
+    fn default() -> Addresses {
+        Addresses(ADDRESS_MAX)
+    }
+}
+
+impl Addresses {
+    fn take(&mut self, start: u64, length: u64) -> Range {
+        let range = Range::told(start, length.min(self.0));
+        self.0 -= range.bytes();
+        range
+    }
 }
 
 /// One arena as it is now.
@@ -158,6 +190,7 @@ pub fn arena(memory: &dyn Memory, layout: &Layout, index: usize, place: u64) -> 
     let record = bytes(memory, place, at!(layout, arena.bytes))?;
     let store = at!(layout, arena.store) as usize;
     let in_store = |offset: u64| u64_in(&record, store + offset as usize);
+    let amount = |offset: u64| in_store(offset).min(AMOUNT_MAX);
     let mut arena = Arena {
         index,
         at: place,
@@ -166,12 +199,12 @@ pub fn arena(memory: &dyn Memory, layout: &Layout, index: usize, place: u64) -> 
         top: in_store(at!(layout, store.top)),
         heaps: Vec::new(),
         counters: Counters {
-            fast_chunks: in_store(at!(layout, store.fast_count)),
-            fast_bytes: in_store(at!(layout, store.fast_bytes)),
-            free_chunks: in_store(at!(layout, store.free_count)),
-            free_bytes: in_store(at!(layout, store.free_bytes)),
-            heap_bytes: in_store(at!(layout, store.system_bytes)),
-            heap_peak: in_store(at!(layout, store.system_peak)),
+            fast_chunks: amount(at!(layout, store.fast_count)),
+            fast_bytes: amount(at!(layout, store.fast_bytes)),
+            free_chunks: amount(at!(layout, store.free_count)),
+            free_bytes: amount(at!(layout, store.free_bytes)),
+            heap_bytes: amount(at!(layout, store.system_bytes)),
+            heap_peak: amount(at!(layout, store.system_peak)),
         },
     };
     let length = [at!(layout, heap.next), at!(layout, heap.start), at!(layout, heap.end), at!(layout, heap.limit)]
@@ -181,19 +214,24 @@ pub fn arena(memory: &dyn Memory, layout: &Layout, index: usize, place: u64) -> 
         .unwrap_or(0)
         + 8;
     let mut next = in_store(at!(layout, store.heaps));
+    let mut left = AMOUNT_MAX;
     while next != 0 {
         let record = bytes(memory, next, length)?;
         let word_at = |offset: u64| u64_in(&record, offset as usize);
         let (start, end) = (word_at(at!(layout, heap.start)), word_at(at!(layout, heap.end)));
         let is_heap = start <= end && end < ADDRESS_MAX && start.is_multiple_of(16) && end.is_multiple_of(16);
-        if !is_heap || word_at(at!(layout, heap.limit)) >= ADDRESS_MAX {
+        let limit = word_at(at!(layout, heap.limit));
+        // Each by itself, and all of an arena's together.
+        let rest = left.checked_sub(limit.max(end).saturating_sub(start)).filter(|_| is_heap && limit < ADDRESS_MAX);
+        let Some(rest) = rest else {
             return Err(Trouble::Records(format!("a heap of arena {index} from {start:#x} to {end:#x}")));
-        }
+        };
+        left = rest;
         let chunks = Range::new(start, end);
         arena.heaps.push(Heap {
             chunks,
-            limit: word_at(at!(layout, heap.limit)),
-            committed: word_at(at!(layout, heap.committed)),
+            limit,
+            committed: word_at(at!(layout, heap.committed)).min(ADDRESS_MAX),
             grows_with_break: u64::from(u32_in(&record, at!(layout, heap.kind) as usize))
                 == at!(layout, heap.kind_break),
             closed: u32_in(&record, at!(layout, heap.closed) as usize) != 0,
@@ -236,6 +274,7 @@ fn threads(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec
 
 fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
     let mut mapped = Vec::new();
+    let mut addresses = Addresses::default();
     let slot_bytes = at!(layout, mapped.slot_bytes);
     let table = place(memory, at!(layout, mapped.table))?;
     if table != 0 {
@@ -247,28 +286,31 @@ fn mapped(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Mapped>> {
         for slot in slots.chunks_exact(slot_bytes as usize) {
             let field = |offset: u64| u64_in(slot, offset as usize);
             let entry = field(at!(layout, mapped.entry));
-            let (user, base) = (field(at!(layout, mapped.user)), field(at!(layout, mapped.base)));
-            let mapping = Range::new(base, base.saturating_add(field(at!(layout, mapped.length))));
+            let (user, base) = (field(at!(layout, mapped.user)).min(ADDRESS_MAX), field(at!(layout, mapped.base)));
+            let length = field(at!(layout, mapped.length));
             if entry == at!(layout, mapped.entry_live) {
                 let state = if is_whole(memory, layout, user) { MappedState::Live } else { MappedState::Damaged };
-                mapped.push(Mapped { user, mapping, state });
+                // Of a damaged one, no more than there is of it.
+                let request = field(at!(layout, mapped.request)).min(length);
+                mapped.push(Mapped { user, mapping: addresses.take(base, length), request, state });
             } else if entry == at!(layout, mapped.entry_kept) {
-                mapped.push(Mapped { user, mapping, state: MappedState::Kept });
+                mapped.push(Mapped {
+                    user,
+                    mapping: addresses.take(base, length),
+                    request: 0,
+                    state: MappedState::Kept,
+                });
             }
         }
     }
     let warm_bytes = at!(layout, mapped.warm_bytes);
     let warm = bytes(memory, at!(layout, mapped.warm), at!(layout, mapped.warm_count) * warm_bytes)?;
     for kept in warm.chunks_exact(warm_bytes.max(1) as usize) {
-        let base = u64_in(kept, at!(layout, mapped.warm_base) as usize);
+        let base = u64_in(kept, at!(layout, mapped.warm_base) as usize).min(ADDRESS_MAX);
         let length = u64_in(kept, at!(layout, mapped.warm_length) as usize);
         if length != 0 {
-            let user = base.wrapping_add(at!(layout, chunk.header));
-            mapped.push(Mapped {
-                user,
-                mapping: Range::new(base, base.saturating_add(length)),
-                state: MappedState::Kept,
-            });
+            let user = base + at!(layout, chunk.header);
+            mapped.push(Mapped { user, mapping: addresses.take(base, length), request: 0, state: MappedState::Kept });
         }
     }
     mapped.sort_by_key(|chunk| chunk.mapping.start);
@@ -301,7 +343,7 @@ fn spares(memory: &dyn Memory, layout: &Layout, arenas: &[Arena]) -> Result<Vec<
         for (mark, at) in marks.as_chunks::<4>().0.iter().zip((run.start..).step_by(4)) {
             let arena = (u64::from(u32::from_le_bytes(*mark)) & ((1 << bits) - 1)) as usize;
             let window = ((at - table) / 4) << shift;
-            let window = Range::new(window, window + (1 << shift));
+            let window = Range::told(window, 1 << shift);
             let is_used =
                 |heap: &Heap| Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end)).meets(window).bytes() > 0;
             if arena == 0 || arenas.iter().any(|arena| arena.heaps.iter().any(is_used)) {
@@ -341,8 +383,8 @@ fn samples(memory: &dyn Memory, layout: &Layout) -> Result<(Range, Vec<Sample>)>
             .map(|index| u64_in(slot, frames + index as usize * 8))
             .collect();
         Sample {
-            user: u64_in(slot, at!(layout, samples.user) as usize),
-            request: u64_in(slot, at!(layout, samples.request) as usize),
+            user: u64_in(slot, at!(layout, samples.user) as usize).min(ADDRESS_MAX),
+            request: u64_in(slot, at!(layout, samples.request) as usize).min(AMOUNT_MAX),
             thread: u32_in(slot, at!(layout, samples.made_thread) as usize),
             callers,
         }
@@ -352,18 +394,19 @@ fn samples(memory: &dyn Memory, layout: &Layout) -> Result<(Range, Vec<Sample>)>
 
 fn metadata(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Range>> {
     let mut pieces = Vec::new();
+    let mut addresses = Addresses::default();
     let statics = offset_of!(Root, statics);
     for index in 0..size_of::<[Piece; 8]>() / size_of::<Piece>() {
         let piece = statics + index * size_of::<Piece>();
         let (start, length) = (layout.word(piece), layout.word(piece + offset_of!(Piece, bytes)));
-        pieces.push(Range::new(start, start.saturating_add(length)));
+        pieces.push(addresses.take(start, length));
     }
     let mut block = place(memory, at!(layout, records.blocks))?;
     for _ in 0..BLOCKS_MAX {
         if block == 0 {
             break;
         }
-        pieces.push(Range::new(block, block.saturating_add(word(memory, block + 8)?)));
+        pieces.push(addresses.take(block, word(memory, block + 8)?));
         block = place(memory, block)?;
     }
     // A table that has outgrown the first lies in a mapping of its own.
@@ -371,10 +414,10 @@ fn metadata(memory: &dyn Memory, layout: &Layout) -> Result<Vec<Range>> {
     let slot = at!(layout, mapped.slot_bytes);
     if table != 0 && !pieces.iter().any(|piece| piece.holds(table)) {
         let count = word(memory, table + at!(layout, mapped.length))?;
-        let length = ((1 + count) * slot).next_multiple_of(memory.page());
-        pieces.push(Range::new(table, table.saturating_add(length)));
+        let length = ((1 + count.min(SLOTS_MAX)) * slot).next_multiple_of(memory.page());
+        pieces.push(addresses.take(table, length));
     }
-    pieces.retain(|piece| piece.bytes() > 0 && piece.end < ADDRESS_MAX);
+    pieces.retain(|piece| piece.bytes() > 0);
     pieces.sort_unstable();
     Ok(pieces)
 }

@@ -27,7 +27,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "heapglass_text")]
+#[unsafe(link_section = "heapglass_malloc")]
 pub extern "C" fn malloc(size: usize) -> *mut c_void {
     heap_malloc::malloc(size).cast()
 }
@@ -35,7 +35,7 @@ pub extern "C" fn malloc(size: usize) -> *mut c_void {
 /// # Safety
 /// C's `free`.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "heapglass_text")]
+#[unsafe(link_section = "heapglass_free")]
 pub unsafe extern "C" fn free(user: *mut c_void) {
     // SAFETY: as the caller promises.
     unsafe { heap_free::free(user.cast()) }

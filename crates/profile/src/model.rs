@@ -172,6 +172,12 @@ impl Profile {
         if !frames_lead || !stacks_lead {
             return Err(wrong("a damaged profile: it names what it doesn't contain".into()));
         }
+        // What others of them are subtracted from, or written out one by one.
+        let is_count = |count: f64| count.is_finite() && count >= 0.0;
+        let are_counts = |entry: &Entry| Which::ALL.iter().all(|which| is_count(entry.count(*which)));
+        if !profile.entries.iter().all(are_counts) {
+            return Err(wrong("a damaged profile: it counts what can't be counted".into()));
+        }
         let depth =
             |stack: &Vec<u32>| stack.iter().map(|&frame| profile.frames[frame as usize].lines.len().max(1)).sum();
         if profile.stacks.iter().map(depth).any(|depth: usize| depth > DEPTH_MAX) {
@@ -245,6 +251,13 @@ mod tests {
         let mut bytes = Vec::new();
         profile.write(&mut bytes).unwrap();
         assert_eq!(Profile::read(&*bytes).unwrap(), profile);
+        for count in [-1.0, -1e308] {
+            let mut damaged = profile.clone();
+            damaged.entries[0].in_use = count;
+            let mut bytes = Vec::new();
+            damaged.write(&mut bytes).unwrap();
+            assert!(Profile::read(&*bytes).is_err(), "{count}");
+        }
         profile.stacks.clear();
         let mut bytes = Vec::new();
         profile.write(&mut bytes).unwrap();

@@ -43,6 +43,17 @@ pub struct Flow {
     pub taken: u64,
 }
 
+/// A damaged record may tell of any number of them.
+impl Flow {
+    fn give(&mut self, chunks: u64) {
+        self.put = self.put.saturating_add(chunks);
+    }
+
+    fn take(&mut self, chunks: u64) {
+        self.taken = self.taken.saturating_add(chunks);
+    }
+}
+
 #[derive(Default)]
 pub struct Bins {
     rows: BTreeMap<(Place, u64), Flow>,
@@ -92,11 +103,11 @@ impl Bins {
     }
 
     fn take(&mut self, place: Place, bytes: u64, chunks: u64) {
-        self.row(place, bytes).taken += chunks;
+        self.row(place, bytes).take(chunks);
     }
 
     fn put(&mut self, place: Place, bytes: u64, chunks: u64) {
-        self.row(place, bytes).put += chunks;
+        self.row(place, bytes).give(chunks);
     }
 
     fn row(&mut self, place: Place, bytes: u64) -> &mut Flow {
@@ -114,7 +125,8 @@ impl Bins {
         for (place, _, flow) in self.each() {
             let (count, sum) = kinds.entry(place).or_default();
             *count += 1;
-            (sum.put, sum.taken) = (sum.put + flow.put, sum.taken + flow.taken);
+            sum.give(flow.put);
+            sum.take(flow.taken);
         }
         kinds
     }

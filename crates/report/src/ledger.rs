@@ -7,6 +7,7 @@
 pub use crate::classes::Sizes;
 pub use crate::lines::{LINES, Line, Sum, Sums};
 use crate::pins::Pins;
+use crate::requests::{Part, Requests, Unknown};
 use crate::resident;
 use heapglass_inspect::aside;
 use heapglass_inspect::asked::Asked;
@@ -14,6 +15,7 @@ use heapglass_inspect::find::at;
 use heapglass_inspect::lists::{Holder, Holders};
 use heapglass_inspect::maps::Mapping;
 use heapglass_inspect::records::{Arena, MappedState, Records};
+use heapglass_inspect::requests::Requests as Means;
 use heapglass_inspect::trouble::Result;
 use heapglass_inspect::walk::{Chunk, Damage, What};
 use heapglass_inspect::{Range, Target};
@@ -40,6 +42,7 @@ pub struct Ledger {
     /// Chunks in use, and those that were freed and wait for their thread, or for any.
     pub live: Sizes,
     pub cached: Sizes,
+    pub requests: Requests,
     pub pins: Pins,
     pub damages: Vec<Damage>,
     pub more_damage: u64,
@@ -112,6 +115,7 @@ pub fn of_seeing(target: &Target, known: Known<'_>, see: &mut dyn FnMut(Seen)) -
         largest_free: 0,
         live: Sizes::default(),
         cached: Sizes::default(),
+        requests: Requests::new(Means::read(target)?),
         pins: Pins::new(memory.page(), at!(target.layout, chunk.kept_head)),
         damages: Vec::new(),
         more_damage: 0,
@@ -129,10 +133,18 @@ pub fn of_seeing(target: &Target, known: Known<'_>, see: &mut dyn FnMut(Seen)) -
         let line = if mapped.state == MappedState::Kept { Line::Kept } else { Line::Mapped };
         let there = ours.add(mapped.mapping, &memory.resident(mapped.mapping)?);
         ledger.sums[line as usize].add(1, mapped.mapping.bytes(), there);
+        if line == Line::Mapped {
+            let room = mapped.mapping.end.saturating_sub(mapped.user);
+            let request = asked.of(mapped.user, room).unwrap_or(mapped.request).min(room);
+            ledger.requests.mapped.add(1, request, mapped.mapping.bytes() - request);
+        }
     }
     if records.pool.bytes() > 0 {
         let there = ours.add(records.pool, &memory.resident(records.pool)?);
         ledger.sums[Line::Samples as usize].add(records.samples.len() as u64, records.pool.bytes(), there);
+        let request: u64 = records.samples.iter().map(|sample| sample.request).sum();
+        let over = records.pool.bytes().saturating_sub(request);
+        ledger.requests.samples.add(records.samples.len() as u64, request, over);
     }
     for (_, spare) in &records.spares {
         let there = ours.add(*spare, &memory.resident(*spare)?);
@@ -237,10 +249,10 @@ fn arena_part(
     let mut tries = 1;
     loop {
         caches.refresh(target, records, tries)?;
-        let mut tally = Tally::new(target, &arena, known)?;
+        let mut tally = Tally::new(target, &arena, known, &ledger.requests)?;
         see(Seen::Arena(&arena));
         let walked = aside::arena(target, &arena, &caches.holders, &mut |chunk| {
-            tally.see(chunk);
+            tally.see(chunk, &ledger.requests);
             see(Seen::Chunk(chunk));
         })?;
         if !walked.steady && !walked.gave_up && target.memory.runs() && tries < TRIES {
@@ -267,6 +279,9 @@ struct Tally<'a> {
     /// From a chunk to its user pointer.
     header: u64,
     part: ArenaPart,
+    /// Chunks in use whose request is known, and the others.
+    exact: Part,
+    unknown: Unknown,
     /// Heaps by address, with their resident runs.
     heaps: Vec<(Range, u64, Vec<Range>)>,
     heap: Option<usize>,
@@ -280,7 +295,12 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn new(target: &Target, arena: &Arena, (known, asked): (Known<'a>, &'a Asked<'a>)) -> Result<Tally<'a>> {
+    fn new(
+        target: &Target,
+        arena: &Arena,
+        (known, asked): (Known<'a>, &'a Asked<'a>),
+        requests: &Requests,
+    ) -> Result<Tally<'a>> {
         let mut heaps = Vec::new();
         for heap in &arena.heaps {
             let whole = Range::new(heap.chunks.start, heap.limit.max(heap.chunks.end));
@@ -291,6 +311,8 @@ impl<'a> Tally<'a> {
             asked,
             header: target.layout.header,
             part: ArenaPart { index: arena.index, threads: arena.seats, heaps: heaps.len(), sums: Sums::default() },
+            exact: Part::default(),
+            unknown: requests.unknown(),
             heaps,
             heap: None,
             near: 0,
@@ -302,7 +324,7 @@ impl<'a> Tally<'a> {
         })
     }
 
-    fn see(&mut self, chunk: &Chunk) {
+    fn see(&mut self, chunk: &Chunk, requests: &Requests) {
         let is_in = |heap: &(Range, u64, Vec<Range>)| heap.0.start <= chunk.at && chunk.at < heap.1;
         if self.heap.is_none_or(|index| !self.heaps.get(index).is_some_and(is_in)) {
             self.end_heap();
@@ -325,8 +347,9 @@ impl<'a> Tally<'a> {
                     Some(Request { bytes, .. }) => {
                         sums[Line::Requested as usize].add(1, bytes, rest.min(bytes));
                         sums[Line::Rounding as usize].add(0, chunk.size - 8 - bytes, rest - rest.min(bytes));
+                        self.exact.add(1, bytes, chunk.size - 8 - bytes);
                     }
-                    None => sums[Line::InUse as usize].add(1, chunk.size - 8, rest),
+                    None => requests.see(&mut self.unknown, chunk.size, rest),
                 }
                 self.live.add(chunk.size, there);
                 None
@@ -385,6 +408,7 @@ impl<'a> Tally<'a> {
             let whole = Range::new(chunks.start, *limit);
             ours.add(whole, runs);
         }
+        ledger.requests.split(&self.unknown, self.exact, &mut self.part.sums);
         ledger.free.join(&self.free);
         ledger.live.join(&self.live);
         ledger.cached.join(&self.cached);

@@ -25,6 +25,7 @@ pub mod paint;
 pub mod path;
 pub mod picture;
 pub mod pins;
+pub mod requests;
 pub mod resident;
 pub mod summary;
 pub mod tally;

@@ -144,9 +144,22 @@ pub struct Sum {
 
 impl Sum {
     pub(crate) fn add(&mut self, chunks: u64, bytes: u64, resident: u64) {
-        (self.chunks, self.bytes) = (self.chunks + chunks, self.bytes + bytes);
-        self.resident += resident;
+        for (sum, more) in [(&mut self.chunks, chunks), (&mut self.bytes, bytes), (&mut self.resident, resident)] {
+            *sum = sum.saturating_add(more);
+        }
     }
 }
 
 pub type Sums = [Sum; LINES.len()];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_anything_are_numbers() {
+        let mut sum = Sum { chunks: 1, bytes: u64::MAX - 1, resident: 7 };
+        sum.add(1, 5, u64::MAX);
+        assert_eq!(sum, Sum { chunks: 2, bytes: u64::MAX, resident: u64::MAX });
+    }
+}

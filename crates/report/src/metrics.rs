@@ -2,6 +2,7 @@
 //! units and no end, and names a counter by its samples' name.
 
 use crate::ledger::{LINES, Ledger, Sum};
+use crate::requests::{Part, Requests};
 use heapglass_inspect::counters::Counted;
 use std::fmt::Write as _;
 
@@ -59,7 +60,7 @@ pub fn text(all: &[Process<'_>], form: Form) -> String {
         "heapglass_resident_bytes",
         "gauge",
         "bytes",
-        "Resident memory by ledger line; the lines add up to the rss.",
+        "Resident memory by ledger line; the lines add up to the rss. Of requested and rounding, heapglass_request_chunks says how they are known.",
     );
     for one in all {
         for line in LINES {
@@ -79,6 +80,7 @@ pub fn text(all: &[Process<'_>], form: Form) -> String {
             text.sample("heapglass_chunks", one, &[("line", line.key())], one.ledger.line(line).chunks);
         }
     }
+    requests(&mut text, all);
     arenas(&mut text, all);
     sizes(&mut text, all);
     others(&mut text, all);
@@ -87,6 +89,27 @@ pub fn text(all: &[Process<'_>], form: Form) -> String {
         text.0 += "# EOF\n";
     }
     text.0
+}
+
+fn requests(text: &mut Text, all: &[Process<'_>]) {
+    let mut family = |name: &str, unit: &str, help: &str, of: fn(&Part) -> u64| {
+        text.family(name, "gauge", unit, help);
+        for one in all {
+            let Requests { exact, estimated, unseen, .. } = &one.ledger.requests;
+            for (known, part) in [("exact", exact), ("estimated", estimated), ("unseen", unseen)] {
+                text.sample(name, one, &[("known", known)], of(part));
+            }
+        }
+    };
+    let help =
+        "Chunks in use in heaps, by how what was asked for is known: exactly, by a mean of their class, or not at all.";
+    family("heapglass_request_chunks", "", help, |part| part.chunks);
+    let help = "Rounding of those chunks: exactly, about, or at most.";
+    family("heapglass_request_rounding_bytes", "bytes", help, |part| part.rounding);
+    text.family("heapglass_request_calls", "gauge", "", "Calls that the estimate is from.");
+    for one in all {
+        text.sample("heapglass_request_calls", one, &[], one.ledger.requests.calls());
+    }
 }
 
 fn arenas(text: &mut Text, all: &[Process<'_>]) {

@@ -53,7 +53,7 @@ impl Mark {
         let nanos = match &self.at {
             Some(instant) => {
                 let capture = open(&self.file)?;
-                capture.started + instant::nanos(&self.file, &capture, instant)?
+                capture.started.saturating_add(instant::nanos(&self.file, &capture, instant)?)
             }
             None if capture.is_closed => {
                 return Err(Failure::ours(format!(

@@ -183,13 +183,7 @@ impl Sampler {
 
 impl Recorder {
     /// Makes the file.
-    pub fn begin(
-        pattern: &Path,
-        known: Known,
-        force: bool,
-        every: u64,
-        about: &About,
-    ) -> Result<Recorder, Failure> {
+    pub fn begin(pattern: &Path, known: Known, force: bool, every: u64, about: &About) -> Result<Recorder, Failure> {
         let output = Output::new(pattern, known, force)?;
         let path = output.path();
         let refused = |e: io::Error| {

@@ -43,8 +43,11 @@ pub fn told(target: &Target, arena: Option<usize>, as_json: bool) -> Result<Stri
                 size(list.bytes),
                 list.head
             );
-            let mut chunks: Vec<String> =
-                list.chunks.iter().map(|(at, bytes)| format!("{:#x} ({})", at + header, grouped(*bytes))).collect();
+            let mut chunks: Vec<String> = list
+                .chunks
+                .iter()
+                .map(|(at, bytes)| format!("{:#x} ({})", at.wrapping_add(header), grouped(*bytes)))
+                .collect();
             if list.count > chunks.len() as u64 {
                 chunks.push(format!("{} more", grouped(list.count - chunks.len() as u64)));
             }

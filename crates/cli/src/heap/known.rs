@@ -8,10 +8,11 @@ use crate::capture;
 use crate::failure::Failure;
 use crate::heap::text::grouped;
 use heapglass_capture::{Capture, Event, Live, State};
+use heapglass_profile::model::{Entry, Frame, Profile};
 use heapglass_report::ledger::Request;
 use heapglass_report::line::{Clock, Style, Writer};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -65,11 +66,11 @@ impl Known {
         Ok(Known { capture, path: path.to_owned(), pid, state, names: Mutex::default() })
     }
 
-    /// A recording's first process, of which nothing is in use yet.
-    pub fn of_file(capture: Capture, path: &Path) -> Result<Known, Failure> {
+    /// A recording's first process, with these chunks in use.
+    pub fn of_file(capture: Capture, path: &Path, state: State) -> Result<Known, Failure> {
         let first = capture.event(1).map_err(|e| capture::said(path, &e))?;
         let pid = first.map_or(0, |event| event.thread.pid);
-        Ok(Known { capture, path: path.to_owned(), pid, state: State::default(), names: Mutex::default() })
+        Ok(Known { capture, path: path.to_owned(), pid, state, names: Mutex::default() })
     }
 
     /// Whether it has who called.
@@ -122,6 +123,11 @@ impl Known {
         if addresses.is_empty() {
             return Ok(Vec::new());
         }
+        self.with_names(|names| names.at(pid, addresses).concat())
+    }
+
+    /// With what is needed to name addresses, which is read when it is needed first.
+    fn with_names<T: Default>(&self, with: impl FnOnce(&mut Callers) -> T) -> Result<T, Failure> {
         let mut known = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() {
             let mut names = Callers::default();
@@ -136,13 +142,45 @@ impl Known {
             }
             *known = Some(names);
         }
-        let Some(names) = &mut *known else { return Ok(Vec::new()) };
-        Ok(names.at(pid, addresses).concat())
+        Ok(known.as_mut().map(with).unwrap_or_default())
     }
 
     /// The stacks of these calls, which are in order: those of the same stack together, in no order.
     pub fn stacks(&self, calls: &[u64]) -> Result<Vec<Group>, Failure> {
-        let mut groups: HashMap<(u32, Vec<u64>), Vec<u64>> = HashMap::new();
+        let one =
+            |((pid, addresses), calls): (Stack, Vec<u64>)| Ok(Group { calls, stack: self.named(pid, &addresses)? });
+        self.grouped(calls)?.into_iter().map(one).collect()
+    }
+
+    /// These chunks, by who allocated them, as a profile that has them in use. Bytes are those of chunks.
+    pub fn profile(&self, chunks: &[Live]) -> Result<Profile, Failure> {
+        let bytes: HashMap<u64, u64> = chunks.iter().map(|live| (live.born, live.bytes)).collect();
+        let mut calls: Vec<u64> = bytes.keys().copied().collect();
+        calls.sort_unstable();
+        let mut profile = Profile::new();
+        for ((pid, addresses), calls) in self.grouped(&calls)? {
+            let with = |names: &mut Callers| -> Vec<Frame> {
+                let lines = names.lines_at(pid, &addresses).into_iter();
+                lines.map(|lines| Frame { lines: lines.to_vec(), ..Frame::default() }).collect()
+            };
+            let first = profile.frames.len() as u32;
+            profile.frames.extend(self.with_names(with)?);
+            let stack = profile.stacks.len() as u32;
+            profile.stacks.push((first..profile.frames.len() as u32).collect());
+            let mut sizes: BTreeMap<u64, u32> = BTreeMap::new();
+            for bytes in calls.iter().filter_map(|call| bytes.get(call)) {
+                *sizes.entry(*bytes).or_default() += 1;
+            }
+            let entry =
+                |(bytes, count)| Entry { stack, bytes, chunk: bytes, in_use: f64::from(count), ..Entry::default() };
+            profile.entries.extend(sizes.into_iter().map(entry));
+        }
+        Ok(profile)
+    }
+
+    /// These calls, which are in order, by process and callers.
+    fn grouped(&self, calls: &[u64]) -> Result<HashMap<Stack, Vec<u64>>, Failure> {
+        let mut groups: HashMap<Stack, Vec<u64>> = HashMap::new();
         let mut events = None;
         let mut at = 0;
         for &call in calls {
@@ -159,12 +197,12 @@ impl Known {
                 }
             }
         }
-        let one = |((pid, addresses), calls): ((u32, Vec<u64>), Vec<u64>)| {
-            Ok(Group { calls, stack: self.named(pid, &addresses)? })
-        };
-        groups.into_iter().map(one).collect()
+        Ok(groups)
     }
 }
+
+/// A process, and return addresses in it.
+type Stack = (u32, Vec<u64>);
 
 /// Calls that are read to get from one to the next; beyond that, its block is looked up.
 const FAR: u64 = 1 << 16;

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use heapglass_inspect::Target;
 use heapglass_report::ledger::{self, LINES, Ledger, Line};
 use heapglass_report::pins::{Pin, Pins};
+use heapglass_report::requests::{Part, Requests};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -173,7 +174,7 @@ pub fn told(target: &Target, ledger: &Ledger, stacks: Option<&Stacks>) -> String
         let _ = writeln!(
             text,
             "  {:<32} {chunks:>12} {:>16} {:>16} {share:>7}",
-            line.name(),
+            name(ledger, line),
             grouped(sum.bytes),
             grouped(sum.resident)
         );
@@ -194,7 +195,9 @@ pub fn told(target: &Target, ledger: &Ledger, stacks: Option<&Stacks>) -> String
     if ledger.swap > 0 {
         let _ = writeln!(text, "  {} more are swapped out", size(ledger.swap));
     }
-    requests(&mut text, ledger);
+    for (index, line) in requests(ledger).iter().enumerate() {
+        let _ = writeln!(text, "{}{line}", if index == 0 { "\n" } else { "" });
+    }
     arenas(&mut text, ledger);
     fragmentation(&mut text, ledger);
     pinned::tell(&mut text, &ledger.pins, stacks);
@@ -210,15 +213,41 @@ pub fn told(target: &Target, ledger: &Ledger, stacks: Option<&Stacks>) -> String
     text
 }
 
-/// Of how many chunks it is known what was asked for.
-fn requests(text: &mut String, ledger: &Ledger) {
-    let (known, unknown) = (ledger.line(Line::Requested).chunks, ledger.line(Line::InUse).chunks);
-    if known == 0 && unknown > 0 {
-        *text += "\nwhat was asked for isn't recorded, so rounding isn't told apart; `heapglass record` keeps it, for --recording\n";
-    } else if unknown > 0 {
-        let all = plural(known + unknown, "chunk", "chunks");
-        let _ = writeln!(text, "\nwhat was asked for is known of {} of {all} in use", grouped(known));
+/// A line's name; said to be about where some of it is an estimate.
+fn name(ledger: &Ledger, line: Line) -> String {
+    let about = matches!(line, Line::Requested | Line::Rounding) && ledger.requests.are_estimated();
+    format!("{}{}", line.name(), if about { ", about" } else { "" })
+}
+
+/// What is known of requests, and from where.
+pub fn requests(ledger: &Ledger) -> Vec<String> {
+    let Requests { exact, estimated, unseen, mapped, samples, .. } = &ledger.requests;
+    let chunks = |part: &Part| plural(part.chunks, "chunk", "chunks");
+    let mut told = Vec::new();
+    if estimated.chunks > 0 {
+        let calls = plural(ledger.requests.calls(), "call", "calls");
+        told.push(format!(
+            "requested and rounding of {} are estimated, by means that the heap made from {calls}; `heapglass record` keeps each request, for --recording",
+            chunks(estimated)
+        ));
     }
+    if exact.chunks > 0 && estimated.chunks + unseen.chunks > 0 {
+        told.push(format!("what was asked for is known of {}", chunks(exact)));
+    }
+    if unseen.chunks > 0 {
+        told.push(format!(
+            "no call was noted of the classes of {}: up to {} bytes of them are rounding",
+            chunks(unseen),
+            grouped(unseen.rounding)
+        ));
+    }
+    let own = [(mapped, "mapped chunks"), (samples, "samples")]
+        .map(|(part, name)| (part.chunks > 0).then(|| format!("{} bytes in {name}", grouped(part.requested))));
+    let own: Vec<String> = own.into_iter().flatten().collect();
+    if !own.is_empty() {
+        told.push(format!("asked for, exactly: {}", own.join(", ")));
+    }
+    told
 }
 
 fn arenas(text: &mut String, ledger: &Ledger) {
@@ -267,8 +296,8 @@ fn fragmentation(text: &mut String, ledger: &Ledger) {
 }
 
 /// The lines' keys and names, and whose they are, in their order.
-pub fn lines() -> Vec<Value> {
-    LINES.into_iter().map(|line| json!([line.key(), line.name(), line.is_ours()])).collect()
+pub fn lines(ledger: &Ledger) -> Vec<Value> {
+    LINES.into_iter().map(|line| json!([line.key(), name(ledger, line), line.is_ours()])).collect()
 }
 
 /// Would malloc_trim help?
@@ -312,6 +341,26 @@ pub fn pins_json(pins: &Pins) -> Vec<Value> {
     pins.rows().iter().map(one).collect()
 }
 
+fn requests_json(requests: &Requests) -> Value {
+    let part = |part: &Part| json!({ "chunks": part.chunks, "requested": part.requested, "rounding": part.rounding });
+    let classes: Vec<Value> = requests
+        .classes
+        .iter()
+        .filter(|class| class.sum.chunks > 0)
+        .map(|class| {
+            json!({
+                "from": class.least, "to": class.most, "chunks": class.sum.chunks, "rounding": class.rounding,
+                "mean": class.mean, "calls": class.calls,
+            })
+        })
+        .collect();
+    json!({
+        "exact": part(&requests.exact), "estimated": part(&requests.estimated), "calls": requests.calls(),
+        "unseen": { "chunks": requests.unseen.chunks, "bytes": requests.unseen.requested + requests.unseen.rounding, "rounding_most": requests.unseen.rounding },
+        "mapped": part(&requests.mapped), "samples": part(&requests.samples), "classes": classes,
+    })
+}
+
 pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
     let sums = |sums: &ledger::Sums| -> Value {
         let row = |line: Line| {
@@ -342,7 +391,7 @@ pub fn as_json(target: &Target, ledger: &Ledger) -> Value {
     json!({
         "version": 1, "of": title(target), "pid": target.pid, "lines": sums(&ledger.sums), "sum": ledger.resident(),
         "rss": ledger.rss, "swap": ledger.swap, "arenas": arenas, "free_sizes": sizes(&ledger.free),
-        "live_sizes": sizes(&ledger.live), "cached_sizes": sizes(&ledger.cached), "largest_free": ledger.largest_free, "pins": pins_json(&ledger.pins), "top_pins": tops,
+        "live_sizes": sizes(&ledger.live), "cached_sizes": sizes(&ledger.cached), "requests": requests_json(&ledger.requests), "largest_free": ledger.largest_free, "pins": pins_json(&ledger.pins), "top_pins": tops,
         "trim": { "inside": ledger.pins.trim.inside, "tops": ledger.pins.trim.tops, "kept": ledger.line(Line::Kept).resident },
         "damages": damages, "more_damage": ledger.more_damage, "steady": ledger.steady,
     })

@@ -3,7 +3,7 @@
 pub mod bins;
 pub mod chunk;
 mod http;
-mod known;
+pub mod known;
 pub mod launch;
 pub mod ledger;
 pub mod live;

@@ -21,7 +21,7 @@ const NAMES: [&str; 4] = ["requested", "rounding", "headers of chunks in use", "
 
 /// From bytes of chunks, bytes asked for, chunks, and what the kernel gave.
 pub fn lines(bytes: u64, requested: u64, chunks: u64, kernel: i64) -> Lines {
-    let headers = (chunks * 8).min(bytes);
+    let headers = chunks.saturating_mul(8).min(bytes);
     let requested = requested.min(bytes - headers);
     let rest = u64::try_from(kernel).unwrap_or(0).saturating_sub(bytes);
     [

@@ -27,8 +27,8 @@ pub struct Show {
 
 /// Show what one profile, or one moment of a recording, has more than another
 ///
-/// Of profiles: functions and stacks. Of recordings: chunks that are in use at the second moment and not at the first, and the reverse. A
-/// moment is FILE@INSTANT: FILE@120 after the 120th call, FILE@1.5s so long after the start, FILE@start, FILE@peak, FILE@end, or FILE@NAME of a
+/// Of profiles: functions and stacks. Of recordings: chunks that are in use at the second moment and not at the first, and the reverse, by
+/// size, and by function and stack where `heapglass record -k` kept who called. A moment is FILE@INSTANT: FILE@120 after the 120th call, FILE@1.5s so long after the start, FILE@start, FILE@peak, FILE@end, or FILE@NAME of a
 /// mark that `heapglass mark` set. FILE alone is its end, @INSTANT alone is of the same file as the first.
 #[derive(clap::Args)]
 pub struct Diff {
@@ -136,8 +136,8 @@ impl Diff {
         let is_recording = before.1.is_some() || at.is_some() || Capture::open(&before.0).is_ok();
         if is_recording {
             let (before, after) = (Moment::of(&before.0, before.1)?, Moment::of(&after, at)?);
-            let difference = Difference::between(before, after);
-            return print(&if self.json { difference.json() } else { difference.render(self.look.rows)? });
+            let difference = Difference::between(before, after)?;
+            return print(&if self.json { difference.json() } else { difference.render(&self.look)? });
         }
         if self.json {
             return Err(Failure::ours("--json is for recordings; `heapglass export --to jsonl` writes profiles"));

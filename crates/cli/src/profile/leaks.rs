@@ -92,8 +92,7 @@ impl Group {
             Reach::ByLost => &mut self.by_lost,
             Reach::Reachable => &mut self.reachable,
         };
-        sum.0 += 1;
-        sum.1 += bytes;
+        *sum = (sum.0 + 1, sum.1.saturating_add(bytes));
     }
 }
 
@@ -170,7 +169,7 @@ impl Leaks {
             let rule = entry.as_ref().and_then(|entry| rules.matching(profile.frames_of(entry), &profile.modules));
             if let Some(rule) = rule.filter(|_| block.reach != Reach::Reachable) {
                 let sum = suppressed.entry(rule).or_default();
-                *sum = (sum.0 + 1, sum.1 + bytes);
+                *sum = (sum.0 + 1, sum.1.saturating_add(bytes));
                 continue;
             }
             groups.entry(known.map(|(stack, _)| *stack)).or_default().add(block.reach, bytes);
@@ -189,8 +188,8 @@ impl Leaks {
             line(&mut text, &format!("by leak:{rule}"), *sum);
         }
         let weight = |group: &Group| match self.all {
-            true => group.lost.1 + group.by_lost.1 + group.reachable.1,
-            false => group.lost.1 + group.by_lost.1,
+            true => group.lost.1.saturating_add(group.by_lost.1).saturating_add(group.reachable.1),
+            false => group.lost.1.saturating_add(group.by_lost.1),
         };
         let is_told = |group: &Group| group.lost.0 + group.by_lost.0 > 0 || self.all;
         let mut order: Vec<_> = groups.iter().filter(|(_, group)| is_told(group)).collect();
@@ -229,7 +228,7 @@ impl Leaks {
             None => false,
             Some(Limit::Lost) => sums.lost.0 + sums.by_lost.0 > 0,
             Some(Limit::Allocated) => sums.lost.0 + sums.by_lost.0 + sums.reachable.0 > 0,
-            Some(Limit::Bytes(most)) => sums.lost.1 + sums.by_lost.1 > most,
+            Some(Limit::Bytes(most)) => sums.lost.1.saturating_add(sums.by_lost.1) > most,
         }
     }
 }

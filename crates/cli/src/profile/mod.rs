@@ -235,14 +235,29 @@ impl Profile {
     }
 }
 
+impl Look {
+    /// Rows of a table.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn view(&self, which: Which) -> View {
+        View {
+            which,
+            rows: self.rows,
+            share: self.least.clamp(0.0, 100.0) / 100.0,
+            from: if self.inverted { From::Inside } else { From::Outside },
+        }
+    }
+}
+
+/// Functions and stacks alone.
+pub fn table_and_tree(profile: &model::Profile, look: &Look, which: Which) -> String {
+    format!("{}\n{}", text::table(profile, look.view(which)), text::branches(profile, look.view(which)))
+}
+
 /// A profile as it is shown in a terminal.
 pub fn shown(profile: &model::Profile, look: &Look, samples: u64) -> String {
-    let view = View {
-        which: look.by.which(),
-        rows: look.rows,
-        share: look.least.clamp(0.0, 100.0) / 100.0,
-        from: if look.inverted { From::Inside } else { From::Outside },
-    };
     let how = match (profile.interval, samples) {
         (0 | 1, _) => "every allocation".to_owned(),
         (interval, 0) => format!("sampled every {} on average", model::bytes(interval as f64)),
@@ -252,10 +267,9 @@ pub fn shown(profile: &model::Profile, look: &Look, samples: u64) -> String {
     };
     let name = profile.words.first().map_or("?", String::as_str);
     format!(
-        "heapglass: {name}, process {}: {how}\n{}\n{}\n{}",
+        "heapglass: {name}, process {}: {how}\n{}\n{}",
         profile.pid,
         text::sums(profile),
-        text::table(profile, view),
-        text::branches(profile, view)
+        table_and_tree(profile, look, look.by.which())
     )
 }

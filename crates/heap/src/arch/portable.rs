@@ -58,3 +58,18 @@ pub fn cycles() -> u64 {
 pub fn registers() -> Option<[usize; 17]> {
     None
 }
+
+pub fn frame() -> Option<[usize; 3]> {
+    None
+}
+
+/// Copies words as they are.
+///
+/// # Safety
+/// So many can be read there, and written here.
+pub unsafe fn copy_words(from: *const u64, to: *mut u64, count: usize) {
+    for index in 0..count {
+        // SAFETY: as the caller promises.
+        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+    }
+}

@@ -102,3 +102,40 @@ pub fn registers() -> Option<[usize; 17]> {
     }
     Some(registers)
 }
+
+/// Where the calling function is at work: the instruction, the stack pointer and the frame pointer.
+#[inline(always)]
+pub fn frame() -> Option<[usize; 3]> {
+    let (pc, sp, bp): (usize, usize, usize);
+    // SAFETY: reads registers.
+    unsafe {
+        asm!(
+            "lea {0}, [rip]",
+            "mov {1}, rsp",
+            "mov {2}, rbp",
+            out(reg) pc,
+            out(reg) sp,
+            out(reg) bp,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    Some([pc, sp, bp])
+}
+
+/// Copies words as they are, also those that nobody has written yet.
+///
+/// # Safety
+/// So many can be read there, and written here.
+#[inline(always)]
+pub unsafe fn copy_words(from: *const u64, to: *mut u64, count: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        asm!(
+            "rep movsq",
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            inout("rcx") count => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}

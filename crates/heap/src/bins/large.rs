@@ -21,9 +21,24 @@ const DOUBLINGS: usize = log2(MAX_CHUNK) - log2(SMALL_MAX) + 1;
 pub const BINS: usize = STEPS * DOUBLINGS;
 const WORDS: usize = BINS.div_ceil(64);
 
-pub const UNSORTED: usize = 0x5500_0000_0000_0001;
-pub const LEADER: usize = 0x5500_0000_0000_0002;
-pub const PEER: usize = 0x5500_0000_0000_0003;
+/// Roles differ in every byte: a flipped bit, or a stray byte, doesn't make a leader a peer, whose ring would then hang on memory that is
+/// somebody's.
+pub const UNSORTED: usize = 0x2d4b_b4d2_1ee1_7887;
+pub const LEADER: usize = 0xd2b4_4b2d_e11e_8778;
+pub const PEER: usize = 0x69a5_965a_3cc3_5aa5;
+const _: () = assert!(all_differ([UNSORTED, LEADER, PEER]));
+
+const fn all_differ(roles: [usize; 3]) -> bool {
+    let [a, b, c] = [roles[0].to_le_bytes(), roles[1].to_le_bytes(), roles[2].to_le_bytes()];
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] == b[at] || b[at] == c[at] || a[at] == c[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
 
 #[repr(C)]
 pub struct Large {

@@ -202,6 +202,10 @@ impl Pages {
                 if !chunk.is(State::Free) {
                     die::corrupt_header(chunk, "free, in a bin");
                 }
+                // One that says it has nothing to release would stay here for ever.
+                if chunk.size() < PAGED_MIN || *age_word(chunk) >= AGES {
+                    die::corrupt_list(chunk.user(), chunk.user());
+                }
                 bytes += self.release(span, chunk, budget);
             }
         }

@@ -101,6 +101,12 @@ impl Sampler {
         self.look_from
     }
 
+    /// As `look` and `look_soon` together.
+    pub fn look_at(&mut self, until_look: u32) -> u32 {
+        self.look(until_look);
+        self.look_soon()
+    }
+
     /// `until_look` was set to this instead.
     pub fn looks_from(&mut self, until_look: u32) {
         self.look_from = until_look;

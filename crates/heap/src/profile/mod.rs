@@ -7,11 +7,14 @@
 //! finds no cookie that it knows, and takes the slow path.
 //!
 //! - What enters by a slow path (a refill, a free that found no room) is counted by its bytes, one by one or a magazine at a time.
-//! - What a fast free pushes is known by `Head::until_look` alone, which counts them. So some of them are *candidates*: the
-//!   distance between two is drawn as if each had the bytes of the longest exact class, and one of s bytes is marked with
-//!   probability s over that.
-//! - Chunks above the exact classes come by the slow path while a profile is taken: the head's limit is one below its usual
-//!   value, which is all that `cache::take_medium_from` asks.
+//! - What a fast free pushes is known by `Head::until_look` alone, which counts them. So some of them are *candidates*: each push is
+//!   as if it had the bytes of the longest chunk within reach, of which its own are the first. It is drawn which push has the next
+//!   byte to be sampled; that one is marked if the byte is its own.
+//! - Chunks out of reach aren't marked: the head's `medium_limit` sends those that ask for one by a slow path, and there they are
+//!   counted as they leave the cache. The reach ends with the exact classes, for as long as a thread takes few that are somewhat
+//!   longer; else with the first class of a page. A wider one would make candidates of too many pushes.
+//! - Threads may differ in that. So chunks above the exact classes have their chance anew when they come out of a depot, and when
+//!   the reach is widened. A mark on one that is out of reach says nothing.
 //!
 //! A chunk that was sampled is `Sampled` instead of `Live`, so its free is seen in the same way. Mappings and guarded samples have
 //! no such header; each of their frees is told, and the reader knows which it means.
@@ -27,7 +30,7 @@ mod sampler;
 mod told;
 
 use crate::arch;
-use crate::cache::{self, PARKED, SMALL_LIMIT};
+use crate::cache::{self, MEDIUM_LIMIT, PARKED, SENTINEL, SMALL_LIMIT};
 use crate::chunk::{Chunk, State};
 use crate::decay;
 use crate::free;
@@ -42,8 +45,8 @@ use crate::thread::{self, Thread};
 use crate::usdt;
 use heapglass_event::record::NO_ARENA;
 use heapglass_event::ring::Control;
-use sampler::Mode;
 pub use sampler::Sampler;
+use sampler::{Mode, Reach};
 pub use told::{after_fork, at_process_end, is_read, is_shared, let_go, mapping};
 
 /// Odd while a profile is taken. Raised whenever that changes.
@@ -142,43 +145,50 @@ fn follow_tracers() {
 /// A call returns a chunk that it got by the slow path. `from_cache`: as the fast path would have done.
 #[inline]
 pub fn allocated(user: usize, request: usize, call: Call, from_cache: bool) {
-    if is_on() {
-        note_allocated(user, request, call, from_cache);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn note_allocated(user: usize, request: usize, call: Call, from_cache: bool) {
-    let Some(thread) = thread::existing() else { return };
-    let sampler = &mut thread.profiler;
-    let popped = sampler.popped.take();
-    let is_due = match (sampler.mode(), popped) {
-        (Mode::Off, _) => false,
-        (Mode::Marks, Some(marked)) => marked,
-        (Mode::Marks, None) if from_cache && request < SMALL_LIMIT => false,
-        _ => sampler.count(bytes_for(request)),
-    };
-    if is_due {
+    if is_on() && is_sampled(user, request, from_cache) {
         sample(user, request, call);
     }
 }
 
-/// As `cache::take_medium_from` where a profile has taken its limit away: null where the next sample is due, or there is nothing.
+#[inline(never)]
+fn is_sampled(user: usize, request: usize, from_cache: bool) -> bool {
+    let Some(thread) = thread::existing() else { return false };
+    let sampler = &mut thread.profiler;
+    match (sampler.mode(), sampler.popped.take()) {
+        (Mode::Marks, Some(marked)) => marked,
+        (Mode::Off, _) => false,
+        (Mode::Marks, None) if from_cache => false,
+        _ => is_counted(sampler, user, request),
+    }
+}
+
+#[inline(never)]
+fn is_counted(sampler: &mut Sampler, user: usize, request: usize) -> bool {
+    sampler.count(bytes_of(user, request).0)
+}
+
+/// As `cache::take_medium_from`, for chunks that are counted as they leave the cache: null where the next sample is due, or there is
+/// nothing.
 #[inline(never)]
 pub fn take_medium(request: usize) -> *mut u8 {
     let head = arch::word();
-    // SAFETY: the thread's own head, and where it isn't one that refuses, the thread's record; its limit is what it would be
-    // without a profile, for the moment.
+    // SAFETY: the thread's own head, and where it isn't one that refuses, the thread's record.
     unsafe {
-        if (*head).limit != SMALL_LIMIT - 1 || (*(*head).thread).profiler.is_due_within(2 * request) {
+        if (*head).limit != SMALL_LIMIT || request >= MEDIUM_LIMIT as usize || !malloc::is_medium(request) {
             return core::ptr::null_mut();
         }
-        (*head).limit = SMALL_LIMIT;
-        let user = cache::take_medium_from(head, request);
-        (*head).limit = SMALL_LIMIT - 1;
+        let thread = &mut *(*head).thread;
+        let sampler = &mut thread.profiler;
+        // Without a profile, all are within reach.
+        if request < sampler.reach.medium_limit as usize || sampler.is_due_within(2 * request) {
+            return core::ptr::null_mut();
+        }
+        if sampler.counts_many(request) {
+            return thread.take_wider(request);
+        }
+        let user = cache::take_medium_below(head, request);
         if !user.is_null() {
-            (*(*head).thread).profiler.count(Chunk::from_user(user as usize).size());
+            sampler.count(Chunk::from_user(user as usize).size());
         }
         user
     }
@@ -189,22 +199,23 @@ fn bytes_for(request: usize) -> usize {
     chunk_size(request).unwrap_or(request)
 }
 
+/// Bytes of a chunk that was allocated for this request, by which its chance is reckoned, and its arena.
+fn bytes_of(user: usize, request: usize) -> (usize, u64) {
+    match free::home_of(user).filter(|_| !guard::holds(user)) {
+        Some(home) => (Chunk::from_user(user).size(), home as u64),
+        None => (bytes_for(request), NO_ARENA),
+    }
+}
+
 /// This chunk, just allocated, is in the profile.
 #[cold]
 #[inline(never)]
 fn sample(user: usize, request: usize, call: Call) {
-    let (mut bytes, mut arena) = (bytes_for(request), NO_ARENA);
-    if let Some(home) = free::home_of(user).filter(|_| !guard::holds(user)) {
-        let chunk = Chunk::from_user(user);
-        (bytes, arena) = (chunk.size(), home as u64);
-        let is_traced = trace(user, request, bytes);
-        if told::allocation(user, request, bytes, arena, call) || is_traced {
-            chunk.set_state(bytes, State::Sampled);
-        }
-        return;
+    let (bytes, arena) = bytes_of(user, request);
+    let is_traced = trace(user, request, bytes);
+    if (told::allocation(user, request, bytes, arena, call) || is_traced) && arena != NO_ARENA {
+        Chunk::from_user(user).set_state(bytes, State::Sampled);
     }
-    trace(user, request, bytes);
-    told::allocation(user, request, bytes, arena, call);
 }
 
 /// Tells tracers of a sample, with the bytes that it stands for. `true` where there are any.
@@ -251,26 +262,71 @@ pub fn free_sized(user: *mut u8, request: usize) -> bool {
 /// The malloc of a thread with a profile, before anything else of the slow path's is done: what the fast path would have given.
 #[inline]
 pub fn quickly(thread: &mut Thread, request: usize, call: Call) -> Option<*mut u8> {
-    if is_on() { thread.take_profiled(request, call) } else { None }
+    if is_on() && thread.may_have_marked(request) { thread.take_profiled(request, call) } else { None }
 }
 
 impl Thread {
-    /// What the head's limit is, when nothing else sends calls by the slow path.
+    /// The head's limits, when nothing else sends calls by the slow path.
     #[inline]
-    pub fn limit(&self) -> usize {
-        match self.profiler.mode() {
-            Mode::Off | Mode::Exact => SMALL_LIMIT,
-            Mode::Marks => SMALL_LIMIT - 1,
+    pub fn open(&mut self) {
+        self.cache.head.limit = SMALL_LIMIT;
+        self.cache.head.medium_limit = self.profiler.reach.medium_limit;
+    }
+
+    /// Sends the next malloc by the slow path.
+    pub fn shut(&mut self) {
+        self.cache.head.limit = 0;
+        self.cache.head.medium_limit = 0;
+    }
+
+    /// A slow path came by, `until_look` frees before it had to. What is the head to count down from, if that is `other` for others?
+    #[inline(always)]
+    pub fn look_for_profile(&mut self, until_look: u32, other: u32) {
+        // Most often it just goes on.
+        let goes_on = self.profiler.is_awaited && (2..=other).contains(&until_look);
+        let next = if goes_on { until_look } else { self.profiler.look(until_look, other) };
+        self.look_next(next);
+    }
+
+    #[inline(always)]
+    fn look_next(&mut self, next: u32) {
+        self.cache.head.until_look = next;
+        self.sampler.looks_from(next);
+    }
+
+    /// As `take_medium`, once that is worth a wider reach.
+    #[cold]
+    #[inline(never)]
+    fn take_wider(&mut self, request: usize) -> *mut u8 {
+        self.widen();
+        // SAFETY: the thread's own head.
+        unsafe { cache::take_medium_from(&raw mut self.cache.head, request) }
+    }
+
+    /// From here on chunks somewhat longer than the exact classes are marked, and taken by the fast path.
+    fn widen(&mut self) {
+        self.set_reach(Reach::WIDE);
+        // What is cached entered without a chance.
+        for class in class_of(SMALL_MAX) + 1..=class_of(Reach::WIDE.bytes) {
+            let users = core::ptr::from_ref(self.cached(class));
+            // SAFETY: the cache's slots, which a mark leaves as they are.
+            self.profiler.mark_anew(unsafe { &*users });
         }
     }
 
-    /// A slow path came by, `until_look` frees before it had to.
-    #[inline]
-    pub fn look_for_profile(&mut self, until_look: u32) {
-        if self.profiler.mode() == Mode::Marks {
-            self.profiler.pushed(until_look);
-            self.look_next(self.cache.head.until_look);
-        }
+    #[cold]
+    #[inline(never)]
+    fn set_reach(&mut self, reach: Reach) {
+        self.profiler.set_reach(reach);
+        self.begin_counting();
+    }
+
+    /// The next candidate was drawn: it is counted down to from here.
+    fn begin_counting(&mut self) {
+        let other = self.sampler.look_at(self.cache.head.until_look);
+        let next = self.profiler.look_from(other);
+        self.look_next(next);
+        self.open();
     }
 
     /// Is every call to be taken exactly, for the profile's sake?
@@ -296,24 +352,37 @@ impl Thread {
         };
         self.profiler.begin(turn, mode, interval);
         self.sampler.look_closely(mode == Mode::Marks);
-        self.cache.head.limit = self.limit();
+        self.begin_counting();
         if turn & 1 != 0 {
             told::introduce();
         }
     }
 
-    /// Chunks of an exact class that come from an arena into the cache.
+    /// Chunks of one size that come from an arena into the cache.
     #[inline]
     pub fn profile_entering(&mut self, size: usize, users: &[usize]) {
-        if self.profiler.mode() == Mode::Marks && size <= SMALL_MAX {
+        if self.profiler.mode() != Mode::Marks {
+            return;
+        }
+        if size <= SMALL_MAX {
             self.profiler.mark_some(size, users);
+        } else if self.profiler.marks(size) {
+            self.profiler.mark_anew(users);
+        }
+    }
+
+    /// Chunks of a class that come out of a depot into the cache. Those of exact classes had their chance when they entered another.
+    #[inline]
+    pub fn profile_coming_back(&mut self, class: usize, users: &[usize]) {
+        if self.profiler.reach == Reach::WIDE && class > class_of(SMALL_MAX) && self.profiler.marks(class_size(class)) {
+            self.profiler.mark_anew(users);
         }
     }
 
     /// As `profile_entering`, for one that a slow path has just pushed.
     #[inline]
     pub fn profile_pushed(&mut self, chunk: Chunk, size: usize) {
-        if self.profiler.mode() == Mode::Marks && size <= SMALL_MAX && self.profiler.count(size) {
+        if self.profiler.mode() == Mode::Marks && self.profiler.marks(size) && self.profiler.count(size) {
             chunk.set_state(size, State::Marked);
         }
     }
@@ -321,35 +390,44 @@ impl Thread {
     /// A chunk leaves the cache by a slow path. Before its state changes.
     #[inline]
     pub fn profile_popped(&mut self, chunk: Chunk, size: usize) {
-        if self.profiler.mode() == Mode::Marks && size <= SMALL_MAX {
+        if self.profiler.mode() == Mode::Marks && self.profiler.marks(size) {
             self.profiler.popped = Some(chunk.is_exactly(State::Marked));
         }
     }
 
-    /// A free was sent by the slow path because what it pushes is a candidate.
+    /// Is the next push the candidate?
     #[inline(always)]
     pub fn has_candidate(&self) -> bool {
-        self.profiler.is_candidate
+        self.profiler.is_candidate()
     }
 
-    /// Frees it as the fast path does, and marks what is pushed.
+    /// Frees the candidate as the fast path does, and marks what is pushed. The pointer was found to be a heap's.
     ///
     /// # Safety
     /// As `cache::park_in`.
     #[cold]
     #[inline(never)]
-    pub unsafe fn free_candidate(&mut self, user: *mut u8) -> bool {
-        self.resume();
-        if region::holder(Chunk::from_user(user as usize).address()).is_none() {
-            return false;
-        }
-        let candidate = self.candidate(user);
+    pub unsafe fn free_candidate(&mut self, user: *mut u8, is_told: bool) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe { self.push_candidate(user, is_told) }
+    }
+
+    /// # Safety
+    /// As `free_candidate`.
+    #[inline(always)]
+    unsafe fn push_candidate(&mut self, user: *mut u8, is_told: bool) -> bool {
+        let [newer, older] = self.cache.head.parked;
+        let away = match PARKED {
+            0 => user,
+            1 => newer,
+            _ => older,
+        };
+        let offset = self.pass_candidate();
         // SAFETY: as the caller promises, and the thread's own head.
-        let parked = unsafe { cache::park_in(&raw mut self.cache.head, user) };
-        if let Some(candidate) = candidate.filter(|_| parked) {
-            self.mark(candidate);
-        }
-        parked
+        let is_parked =
+            unsafe { if is_told { self.park_observed(user) } else { cache::park_in(&raw mut self.cache.head, user) } };
+        self.mark(away, offset, is_parked);
+        is_parked
     }
 
     /// A free was sent by the slow path. Was it for this alone? Then it needs nothing else that is done there: `true` where it is done.
@@ -361,86 +439,88 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn free_awaited_candidate(&mut self, user: *mut u8) -> bool {
-        if self.is_facing() || TURN.load(Relaxed) != self.profiler.turn || user.is_null() {
+        let is_sound = || region::holder(Chunk::from_user(user as usize).address()).is_some();
+        if self.is_facing() || TURN.load(Relaxed) != self.profiler.turn || !is_sound() {
             return false;
         }
         self.sampler.look(0);
-        self.profiler.pushed(0);
         // SAFETY: the thread's own head, and the pointer is the program's to free.
-        unsafe { self.free_candidate(user) }
+        unsafe { self.push_candidate(user, false) }
     }
 
-    /// The candidate is seen to: counts down to the next.
-    fn resume(&mut self) {
-        self.profiler.is_candidate = false;
+    /// Counts down to the next candidate. Gives the bytes beyond which this one is hit.
+    #[inline(always)]
+    fn pass_candidate(&mut self) -> usize {
         let other = self.sampler.look_soon();
-        self.look_next(other);
+        let (next, offset) = self.profiler.candidate(other);
+        self.look_next(next);
+        offset
     }
 
-    fn look_next(&mut self, other: u32) {
-        let next = self.profiler.look_from(other);
-        self.cache.head.until_look = next;
-        self.sampler.looks_from(next);
-    }
-
-    fn candidate(&mut self, user: *mut u8) -> Option<*mut u8> {
-        let [newer, older] = self.cache.head.parked;
-        let away = match PARKED {
-            0 => user,
-            1 => newer,
-            _ => older,
-        };
-        (!self.cache.is_nobody(away)).then_some(away)
-    }
-
-    /// Marks it, as its length has it, once it was pushed.
-    fn mark(&mut self, candidate: *mut u8) {
-        let chunk = Chunk::from_user(candidate as usize);
+    /// Marks the candidate, as its length has it, once it was pushed; where it wasn't, another will be.
+    #[inline(always)]
+    fn mark(&mut self, away: *mut u8, offset: usize, is_pushed: bool) {
+        if !is_pushed {
+            let next = self.profiler.postpone(offset);
+            return self.look_next(next);
+        }
+        let chunk = Chunk::from_user(away as usize);
         let size = chunk.size();
-        let is_newest = self.cached(class_of(size.min(CACHED_MAX))).last() == Some(&chunk.user());
-        if is_newest && size <= SMALL_MAX && self.profiler.accepts(size) && chunk.is_exactly(State::Cached) {
+        // A stand-in has no size.
+        if size > offset && self.profiler.marks(size) && chunk.is_exactly(State::Cached) {
             chunk.set_state(size, State::Marked);
         }
+        if !self.profiler.is_worth_its_reach(size) {
+            self.set_reach(Reach::NARROW);
+        }
+    }
+
+    /// Is there a chunk for this request that the fast path may not have been allowed to take?
+    #[inline(always)]
+    fn may_have_marked(&self, request: usize) -> bool {
+        if request >= MEDIUM_LIMIT as usize {
+            return false;
+        }
+        let bin = self.cache.bins.get(class_for(rounded(request)));
+        // SAFETY: the slot below a bin's position is filled, or the magazine's guard.
+        bin.is_some_and(|bin| unsafe { *bin.top.sub(1) } != SENTINEL as usize)
     }
 
     #[cold]
     #[inline(never)]
     fn take_profiled(&mut self, request: usize, call: Call) -> Option<*mut u8> {
         let is_behind = self.profiler.turn != TURN.load(Relaxed) || self.profiler.mode() != Mode::Marks;
-        if is_behind || self.is_facing() || self.sampler.is_due() {
-            return None;
-        }
         let is_small = request < SMALL_LIMIT;
-        if !is_small && !malloc::is_medium(request) {
+        if is_behind || self.is_facing() || self.sampler.is_due() || !is_small && !malloc::is_medium(request) {
             return None;
-        }
-        let mut is_due = false;
-        if is_small {
-            let bin = self.cache.bins.get(class_of(rounded(request)))?;
-            // SAFETY: the slot below a bin's position is filled, or the magazine's guard, which is in no state.
-            let chunk = Chunk::from_user(unsafe { *bin.top.sub(1) });
-            is_due = chunk.size() == rounded(request) && chunk.is_exactly(State::Marked);
-            if is_due {
-                chunk.set_state(chunk.size(), State::Cached);
-            }
         }
         let head = &raw mut self.cache.head;
-        // SAFETY: the thread's own head. Its limit is what it would be without a profile, for the moment.
-        let user = unsafe {
-            (*head).limit = SMALL_LIMIT;
-            let user = if is_small { cache::take_from(head, request) } else { cache::take_medium_from(head, request) };
-            (*head).limit = self.limit();
-            user
-        };
-        if user.is_null() {
+        if request >= SMALL_LIMIT.max(self.profiler.reach.medium_limit as usize) {
+            // SAFETY: the thread's own head; no request of such a length is one of `MEDIUM_LIMIT` or more.
+            let user = unsafe { cache::take_medium_below(head, request) };
+            if user.is_null() {
+                return None;
+            }
+            if self.profiler.count(Chunk::from_user(user as usize).size()) {
+                sample(user as usize, request, call);
+            }
+            return Some(user);
+        }
+        // SAFETY: the slot below a bin's position is filled, or the magazine's guard, which is in no state.
+        let chunk = Chunk::from_user(unsafe { *self.cache.bins.get(class_for(rounded(request)))?.top.sub(1) });
+        let size = chunk.size();
+        if size < rounded(request) || !chunk.is_exactly(State::Marked) {
             return None;
         }
-        if !is_small {
-            is_due = self.profiler.count(Chunk::from_user(user as usize).size());
+        chunk.set_state(size, State::Cached);
+        // SAFETY: the thread's own head.
+        let user =
+            unsafe { if is_small { cache::take_from(head, request) } else { cache::take_medium_below(head, request) } };
+        if user.is_null() {
+            chunk.set_state(size, State::Marked);
+            return None;
         }
-        if is_due {
-            sample(user as usize, request, call);
-        }
+        sample(user as usize, request, call);
         Some(user)
     }
 
@@ -454,26 +534,16 @@ impl Thread {
             return false;
         }
         self.tick();
-        let is_candidate = self.profiler.is_candidate;
-        if is_candidate {
-            self.resume();
-        }
         // A guarded sample waits for its malloc, or the profile has just ended.
         if self.cache.head.limit == 0 || self.profiler.mode() != Mode::Marks {
             return false;
         }
-        let head = &raw mut self.cache.head;
+        let offset = self.has_candidate().then(|| self.pass_candidate());
         // SAFETY: the thread's own head, and the pointer is the program's to free.
-        let done = unsafe {
-            let limit = (*head).limit;
-            (*head).limit = SMALL_LIMIT;
-            let done = cache::push_sized_in(head, user, request);
-            (*head).limit = limit;
-            done
-        };
-        if done && is_candidate {
-            self.mark(user);
+        let is_pushed = unsafe { cache::push_sized_in(&raw mut self.cache.head, user, request) };
+        if let Some(offset) = offset {
+            self.mark(user, offset, is_pushed);
         }
-        done
+        is_pushed
     }
 }

@@ -14,7 +14,7 @@ use crate::tell;
 use crate::thread::{self, Thread};
 use crate::usdt;
 use core::ptr;
-use heapglass_event::record::{Kind, Outcome, Record, SAMPLED_RECORDS, Sampled};
+use heapglass_event::record::{Kind, Outcome, RECORD_BYTES, Record, SAMPLED_RECORDS, Sampled};
 use heapglass_event::ring::{Control, Phase, RECORDS, Ring};
 use heapglass_os as os;
 
@@ -32,9 +32,6 @@ static INTRODUCED: AtomicU32 = AtomicU32::new(0);
 
 /// Most that fits into a ring with room to spare.
 const STACK_MAX: usize = (RECORDS as usize - 64) * size_of::<Record>();
-const BP: usize = 6;
-const SP: usize = 7;
-const PC: usize = 16;
 
 pub fn begin(control: &'static Control) {
     STACK.store((control.stack.load(Relaxed) as usize).min(STACK_MAX) & !31, Relaxed);
@@ -176,17 +173,14 @@ fn write_to(ring: &Ring, control: &Control, records: u64, may_wait: bool, work: 
 /// Tells of an allocation.
 #[inline(never)]
 pub fn allocation(user: usize, request: usize, chunk_bytes: usize, arena: u64, call: Call) -> bool {
-    let Some(registers) = arch::registers() else { return false };
-    let [.., pc] = registers;
-    let at = |index: usize| registers.get(index).copied().unwrap_or(0);
-    debug_assert_eq!(pc, at(PC));
-    let (bytes, is_cut) = readable(at(SP), STACK.load(Relaxed));
+    let Some([pc, sp, bp]) = arch::frame() else { return false };
+    let (bytes, is_cut) = readable(sp, STACK.load(Relaxed));
     let sampled = Sampled {
         chunk_bytes: chunk_bytes as u64,
         arena,
         pc: pc as u64,
-        sp: at(SP) as u64,
-        bp: at(BP) as u64,
+        sp: sp as u64,
+        bp: bp as u64,
         stack_bytes: bytes as u64,
         is_cut,
         call: call as u64,
@@ -198,10 +192,11 @@ pub fn allocation(user: usize, request: usize, chunk_bytes: usize, arena: u64, c
         unsafe {
             ring.write(Record::new(Kind::Profiled, Outcome::Done, behind, numbers));
             sampled.records().into_iter().for_each(|record| ring.write(record));
-            for index in 0..bytes / size_of::<Record>() {
-                let words = (at(SP) as *const [u64; 4]).wrapping_add(index);
-                ring.write(Record::of_words(words.read_volatile()));
-            }
+            ring.write_pieces(bytes as u64 / RECORD_BYTES as u64, |from, to, count| {
+                let words = RECORD_BYTES / size_of::<u64>();
+                let stack = (sp as *const u64).add(from as usize * words);
+                arch::copy_words(stack, to.cast(), count as usize * words);
+            });
         }
     })
 }

@@ -11,6 +11,7 @@ use heapglass_heap::check::{self, Walked};
 use heapglass_heap::chunk::{Chunk, State};
 use heapglass_heap::mapped;
 use heapglass_heap::policy::{MMAP_THRESHOLD, POLICY};
+use heapglass_heap::requests;
 use heapglass_heap::size::FAST_MAX;
 use heapglass_heap::store::Store;
 use heapglass_heap::thread;
@@ -93,6 +94,7 @@ pub fn walk(index: usize) -> Walked {
 pub fn assert_empty() {
     trim::trim(0);
     assert_eq!((mapped::CHUNKS.load(Relaxed), mapped::BYTES.load(Relaxed)), (0, 0), "mapped chunks are left");
+    assert_eq!(requests::held().collect::<Vec<_>>(), [], "classes that arenas have less or more of than came back");
     for index in 0..arena::count() {
         let walked = walk(index);
         let one_top = Walked { heaps: walked.heaps, bytes: walked.bytes, ..Walked::default() };

@@ -87,7 +87,7 @@ impl Heard {
         let told = all.kernel.range(from..).filter_map(|(number, tick, record)| {
             let kernel = Kernel::from_number(record.n).filter(|_| !record.went(Outcome::Refused))?;
             let bytes = match kernel {
-                Kernel::Munmap | Kernel::Discard => -record.b.cast_signed(),
+                Kernel::Munmap | Kernel::Discard => record.b.cast_signed().wrapping_neg(),
                 _ => record.b.cast_signed(),
             };
             Some(json!([all.seconds(*tick, epoch), kernel.name(), bytes, number]))

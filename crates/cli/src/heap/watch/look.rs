@@ -160,13 +160,14 @@ pub fn read(target: &Target, beside: Beside) -> Result<Vec<u8>> {
     });
     let shades: Vec<Value> =
         SHADES.into_iter().map(|shade| json!([shade.letter().to_string(), shade.name()])).collect();
+    let notes: Vec<String> = ledger::requests(&ledger).into_iter().chain(super::super::notes(target)).collect();
     let head = json!({
         "page": target.memory.page(), "seconds": beside.seconds, "took": began.elapsed().as_secs_f64(), "calls": beside.calls,
         "shades": shades, "chunk_count": words.chunks, "heaps": heaps, "mapped": mapped, "more_mapped": more,
         "threads": threads(&ledger), "system_calls": system_calls, "released": counted.map(|counted| counted.released_bytes),
         "born": beside.born.as_ref().map(|(births, all)| json!([born, births.len(), all])),
-        "lines": ledger::lines(), "ledger": ledger::as_json(target, &ledger), "advice": ledger::advice(&ledger),
-        "notes": super::super::notes(target),
+        "lines": ledger::lines(&ledger), "ledger": ledger::as_json(target, &ledger), "advice": ledger::advice(&ledger),
+        "notes": notes,
     });
     Ok(joined(&head.to_string(), &words.words))
 }

@@ -18,10 +18,10 @@ use crate::capture::marks;
 use crate::capture::record::{self, Recorder};
 use crate::failure::Failure;
 use crate::feed::{self, Wishes};
+use crate::launch::ENDING;
 use crate::output::Known;
 use crate::profile::scrape::Scrape;
 use crate::run;
-use crate::launch::ENDING;
 use crate::trace::Reading;
 use calls::{Ear, Heard};
 use heapglass_inspect::Target;
@@ -351,7 +351,8 @@ impl Watched {
         match &*rewound {
             Some(known) if !anew => Ok(known.clone()),
             _ => {
-                let file = self.heard.file().ok_or_else(|| Failure::ours("nothing is recorded: --recording FILE does"))?;
+                let file =
+                    self.heard.file().ok_or_else(|| Failure::ours("nothing is recorded: --recording FILE does"))?;
                 let recording = Arc::new(Recording::so_far(&file)?);
                 Ok(rewound.insert(recording).clone())
             }

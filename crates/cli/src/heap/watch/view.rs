@@ -13,9 +13,9 @@ use crate::capture::stats::is_elf;
 use crate::failure::Failure;
 use crate::heap::http::{self, Answer, Door, Request};
 use crate::heap::known::{Known, Now};
+use crate::heap::pinned::Stacks;
 use crate::heap::recorded::{GAP, is_mapping};
 use crate::heap::text::grouped;
-use crate::heap::pinned::Stacks;
 use crate::heap::{known, ledger, map, recorded};
 use heapglass_capture::{Capture, Chunk, Event, State};
 use heapglass_report::filter::{self, Filter};
@@ -75,7 +75,11 @@ const UNUSED: u32 = SHADES.len() as u32;
 
 impl Recording {
     fn of(capture: Capture, path: &Path) -> Result<Recording, Failure> {
-        Ok(Recording { known: Known::of_file(capture, path)?, last: Mutex::default(), is_of_running: false })
+        Ok(Recording {
+            known: Known::of_file(capture, path, State::default())?,
+            last: Mutex::default(),
+            is_of_running: false,
+        })
     }
 
     /// As far as it has come.
@@ -192,7 +196,10 @@ impl Recording {
             notes.push(format!("{} chunks of other processes aren't drawn", grouped(others as u64)));
         }
         if self.known.capture.about.get(record::LATER).is_some() {
-            notes.push("what the process had allocated before the recording began isn't in it, and is drawn as not in use".into());
+            notes.push(
+                "what the process had allocated before the recording began isn't in it, and is drawn as not in use"
+                    .into(),
+            );
         }
         let head = json!({
             "page": 4096, "seconds": now.as_ref().map_or(0.0, |event| self.seconds(event.call.ended)), "took": began.elapsed().as_secs_f64(),
