@@ -207,12 +207,14 @@ export function showChunk(told, near, go) {
 }
 export function showNotes(head) {
     const { ledger } = head;
-    const lines = [
+    const damages = [
         ...ledger.damages.map((one) => `${one.racing ? "unclear, it may have changed while it was read" : "damage"}: ${one.what}`),
         ...(ledger.more_damage > 0 ? [`and ${grouped(ledger.more_damage)} more`] : []),
+    ];
+    const lines = [
         ...head.notes,
         ...(head.more_mapped > 0 ? [`${grouped(head.more_mapped)} more mapped chunks, shorter ones, aren't drawn`] : []),
         ...(ledger.steady ? [] : ["the program went on while it was read: not all of this is of one instant"]),
     ];
-    element("notes").replaceChildren(...lines.map((line) => made("li", line)));
+    element("notes").replaceChildren(...damages.map((line) => made("li", line, { class: "damage" })), ...lines.map((line) => made("li", line)));
 }
