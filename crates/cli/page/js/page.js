@@ -205,6 +205,10 @@ class Page {
         const after = this.wasListening && this.heap !== null ? `?after=${this.heap.head.calls}` : "";
         this.wasListening = this.state?.listening === true;
         const heap = new Heap(await bytes(`look${after}`));
+        if (this.frozen && this.heap !== null) {
+            // Paused while it was on its way.
+            return;
+        }
         this.chart.add(heap.head, this.wasListening);
         this.show(heap);
     }
