@@ -53,6 +53,7 @@ static void *life(void *arg) {
     struct peak *p = arg;
     fill(p);
     pthread_barrier_wait(&full);
+    pthread_barrier_wait(&full); /* It was looked at. */
     if (p->frees) empty(p);
     pthread_barrier_wait(&freed);
     while (p->sleeps) pause();
@@ -101,6 +102,7 @@ int main(int argc, char **argv) {
     }
     pthread_barrier_wait(&full);
     MUST(resident() > 900 * MIB, "%zu", resident());
+    pthread_barrier_wait(&full);
     if (!threads) empty(&peaks[0]);
     for (int i = 0; i < threads && !strcmp(who, "freed"); i++) empty(&peaks[i]);
     pthread_barrier_wait(&freed);

@@ -83,6 +83,7 @@ pub mod refill;
 pub mod region;
 #[cfg(not(loom))]
 pub mod report;
+#[cfg(not(loom))]
 pub mod requests;
 #[cfg(not(loom))]
 pub mod root;
@@ -94,6 +95,7 @@ pub mod size;
 pub mod stats;
 #[cfg(not(loom))]
 pub mod store;
+#[cfg(not(loom))]
 mod strays;
 #[cfg(not(loom))]
 pub mod tell;
