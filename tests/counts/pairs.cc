@@ -69,6 +69,15 @@ int main(int count, char **words)
             look(p);
         }
         free(p);
+    } else if (strcmp(kind, "realloc of null") == 0) {
+        // The compiler would make it a malloc if it knew.
+        void *none = nullptr;
+        for (long i = 0; i < rounds; i++) {
+            look(&none);
+            void *p = realloc(none, size);
+            look(p);
+            free(p);
+        }
     } else {
         return 2;
     }

@@ -17,7 +17,7 @@ const fn hot(about: &'static str, call: &'static str, size: usize, threaded: boo
     Hot { kind: Kind { about, call, size, threaded }, ceiling }
 }
 
-pub const HOT: [Hot; 8] = [
+pub const HOT: [Hot; 9] = [
     hot("malloc, free, 32 bytes", "malloc", 32, false, 58.6),
     hot("malloc, free, 32 bytes, after a second thread", "malloc", 32, true, 58.6),
     hot("malloc, free, 1,000 bytes", "malloc", 1000, false, 58.6),
@@ -26,6 +26,7 @@ pub const HOT: [Hot; 8] = [
     hot("new, sized delete, 32 bytes, after a second thread", "new", 32, true, 54.1),
     hot("calloc, free, 32 bytes", "calloc", 32, false, 79.5),
     hot("realloc in place, there and back, 24 bytes", "realloc", 24, false, 144.0),
+    hot("realloc of null, free, 32 bytes", "realloc of null", 32, false, 68.6),
 ];
 
 /// A count that lies so far below its ceiling is worth a word.
