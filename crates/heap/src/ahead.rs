@@ -1,4 +1,4 @@
-//! Looking ahead: what merging the next chunks of a magazine will touch is asked for before it is needed.
+//! Looking ahead: what the next chunks of a magazine will be touched at is asked for before it is needed, by merging and by malloc.
 //!
 //! A chunk that was freed a while ago is in no cache of the processor any more, nor are its neighbours, nor theirs in their lists:
 //! up to six lines of memory, each of which is found only through the one before. Merged one after the other, chunks would wait for
@@ -15,6 +15,13 @@ use crate::list::{self, Link};
 const HEADER: usize = 8;
 const NEIGHBOURS: usize = 5;
 const ITEMS: usize = 2;
+
+/// Called when a magazine is loaded whose chunks were freed a while ago. Each malloc would wait for its header alone; asked for
+/// together, the newest first as they are popped, they come together.
+#[inline]
+pub fn headers(users: &[usize]) {
+    users.iter().rev().for_each(|&user| arch::prefetch(user.wrapping_sub(8)));
+}
 
 /// Called when it is the turn of the chunk at `index`. Zeros stand for chunks that have had theirs.
 #[inline]

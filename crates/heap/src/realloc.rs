@@ -30,12 +30,11 @@ pub unsafe fn realloc(user: *mut u8, request: usize) -> *mut u8 {
     {
         return user;
     }
-    // What programs write whose only way to memory is realloc, as Lua: no chunk before, or none after.
-    if user.is_null() {
-        let new = cache::take(request);
-        if !new.is_null() {
-            return new;
-        }
+    // What programs write whose only way to memory is realloc, as Lua.
+    if user.is_null()
+        && let Some(new) = malloc::quickly(request)
+    {
+        return new.user;
     }
     // SAFETY: as the caller promises.
     unsafe { realloc_slow(user, request) }

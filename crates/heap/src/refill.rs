@@ -4,7 +4,7 @@
 //! small programs keep the textbook's layout, and its magazine grows with the traffic. Bytes are bounded: per class by
 //! `CLASS_BYTES`, and for all that is more than the smallest magazines by `THREAD_BYTES`.
 
-use crate::arch;
+use crate::ahead;
 use crate::arena;
 use crate::cache::{NO_SLOT, SENTINEL};
 use crate::chunk::{Chunk, State};
@@ -462,8 +462,7 @@ impl Thread {
             }
             probe::step(Kind::Refill, from, [class_size(class), (*full).count as usize, 0]);
             self.profile_coming_back(class, Magazine::users(full));
-            // These were freed a while ago. Each malloc would wait for its header alone; asked for together, they come together.
-            Magazine::users(full).iter().rev().for_each(|&user| arch::prefetch(user.wrapping_sub(HEADER)));
+            ahead::headers(Magazine::users(full));
             self.load(class, full, (*full).count as usize);
         }
         self.pop(size).map(|chunk| Taken { chunk, fresh: false })
